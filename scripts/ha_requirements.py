@@ -19,9 +19,9 @@ import argparse
 import ast
 import importlib.util
 import json
-from pathlib import Path
 import re
 import sys
+from pathlib import Path
 from typing import Any
 
 DEMO = (
@@ -173,7 +173,9 @@ def requirements(folder: Path, wanted: tuple[str, ...] = DEMO) -> list[str]:
         for requirement in manifest(folder, domain).get("requirements", []):
             match = _REQUIREMENT.match(requirement)
             if match is None:
-                raise WalkError(f"{domain} has the requirement {requirement!r}, which is not understood")
+                raise WalkError(
+                    f"{domain} has the requirement {requirement!r}, which is not understood"
+                )
             name = canonical(match["name"])
             if name not in LEFT_OUT:
                 rest = match["rest"] or pins.get(name, "")
@@ -183,14 +185,23 @@ def requirements(folder: Path, wanted: tuple[str, ...] = DEMO) -> list[str]:
 
 def main() -> int:
     """Command line: prints the lines, or one readable error."""
-    parser = argparse.ArgumentParser(description="Requirements of a set of Home Assistant integrations")
+    parser = argparse.ArgumentParser(
+        description="Requirements of a set of Home Assistant integrations"
+    )
     parser.add_argument("integrations", nargs="*", help="domains (default: those of the demo)")
-    parser.add_argument("--home-assistant", type=Path, metavar="FOLDER", help="package folder, if not the installed one")
+    parser.add_argument(
+        "--home-assistant",
+        type=Path,
+        metavar="FOLDER",
+        help="package folder, if not the installed one",
+    )
     arguments = parser.parse_args()
     try:
         folder = package_folder(arguments.home_assistant)
         lines = requirements(folder, tuple(arguments.integrations) or DEMO)
-        print(f"# Requirements of Home Assistant {version(folder)}'s own integrations, by scripts/ha_requirements.py.")
+        print(
+            f"# Requirements of Home Assistant {version(folder)}'s own integrations, by scripts/ha_requirements.py."
+        )
     except WalkError as err:
         print(f"ha_requirements: {err}", file=sys.stderr)
         return 1
