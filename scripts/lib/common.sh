@@ -1,0 +1,22 @@
+# shellcheck shell=bash
+# shellcheck disable=SC2034  # the scripts that source this use them
+# Sourced by the other scripts: where things are, how progress is told.
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+CACHE=${IGRS_LOCK_CACHE:-${XDG_CACHE_HOME:-${HOME:-$ROOT/.cache}/.cache}/igrs-lock}
+VENV=$ROOT/.venv
+
+# Oldest interpreters that work: Home Assistant's own floor, and cryptolib plus f-strings in MicroPython.
+PYTHON_FLOOR=3.14.2
+MICROPYTHON_FLOOR=1.23
+
+say() { printf '\033[1m%3ds\033[0m  %s\n' "$SECONDS" "$*" >&2; }
+die() {
+    printf '\nset-up failed: %s\n' "$1" >&2
+    shift
+    printf '  %s\n' "$@" >&2
+    exit 1
+}
+
+# at_least FLOOR VERSION
+at_least() { [ "$(printf '%s\n%s\n' "$1" "$2" | sort -V | head -n 1)" = "$1" ]; }
