@@ -20,3 +20,8 @@ die() {
 
 # at_least FLOOR VERSION
 at_least() { [ "$(printf '%s\n%s\n' "$1" "$2" | sort -V | head -n 1)" = "$1" ]; }
+
+# The machine's own certificates, where it has some: they include those of a company's proxy or mirror.
+if [ -e /etc/ssl/certs/ca-certificates.crt ] || [ -e /etc/ssl/cert.pem ]; then
+    export UV_SYSTEM_CERTS=${UV_SYSTEM_CERTS:-1}
+fi
