@@ -1,0 +1,408 @@
+"""Requests to one lock: connection, session, one retry, and what failed in plain errors.
+
+Holds at most one connection, made when there is something to ask and kept for a few idle seconds,
+since gateways have few of them.
+"""
+
+import asyncio
+import logging
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from homeassistant.core import HomeAssistant, callback
+
+from .const import ANSWER_TIMEOUT, IDLE_HOLD
+from .errors import (
+    LockBusyError,
+    NeedsPairingError,
+    NoAnswerError,
+    OperationError,
+    UnsupportedError,
+)
+from .ilp import (
+    CLOCK_TOLERANCE,
+    CONTROLLER_SLOT,
+    AuthenticationError,
+    ClientSession,
+    ErrorCode,
+    Exchange,
+    Frame,
+    IlpError,
+    Kind,
+    LockError,
+    NonceSource,
+    Reply,
+    Request,
+    Result,
+    SessionClock,
+    StateEvent,
+    challenge_request,
+    message_kind,
+    parse_challenge,
+    parse_error,
+)
+from .link import Link, LinkLostError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Sequence
+
+_LOGGER = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Timing:
+    """Milliseconds from the call on, of the last request; for diagnostics."""
+
+    held: bool
+    started: float = field(repr=False)
+    connected: float | None = None
+    written: float | None = None
+    answered: float | None = None
+    confirmed: float | None = None
+    connections: int = 0
+    sessions: int = 0
+
+    def elapsed(self) -> float:
+        """Return the milliseconds since the call."""
+        return round((time.monotonic() - self.started) * 1000, 1)
+
+
+class _Session:
+    """A session opened on the link, with its clock and what it still has to answer."""
+
+    __slots__ = ("_clock", "exchange", "secured")
+
+    def __init__(self, secured: ClientSession) -> None:
+        self.secured = secured
+        self.exchange = Exchange()
+        self._clock = SessionClock(time.time(), time.monotonic())
+
+    def stamp(self, requests: Sequence[Request]) -> list[Frame]:
+        """Return the requests as frames of this session, noted as sent."""
+        now = self.now()
+        frames = [request.at(now) for request in requests]
+        self.exchange.sent(frames)
+        return frames
+
+    def now(self) -> int:
+        """Return Unix seconds by the session's clock."""
+        return self._clock.timestamp(time.monotonic())
+
+
+def _no_nonce() -> bytes | None:
+    """Have no advertised nonce: ask the lock for one."""
+    return None
+
+
+def _always() -> bool:
+    """Allow to send again, for requests that do no harm twice."""
+    return True
+
+
+class LockClient:
+    """The controller's side of one lock (slot 255)."""
+
+    def __init__(
+        self,
+        hass: HomeAssistant,
+        address: str,
+        name: str,
+        device_id: bytes,
+        key: bytes,
+        *,
+        link: Link | None = None,
+    ) -> None:
+        """Know the lock; `key` is its controller key, `link` one that is already connected."""
+        self._hass = hass
+        self._address = address
+        self._device_id = device_id
+        self._key = key
+        self.name = name
+        self.on_event: Callable[[StateEvent], None] = _ignore_event
+        self.refusals = 0
+        """Sessions in a row whose key the lock did not accept (source 1 only)."""
+        self.clock_off = False
+        """Whether the last answer's time was missing or more than 2 s off."""
+        self.timing: Timing | None = None
+        self._lock = asyncio.Lock()
+        self._link: Link | None = None
+        # Newest first; an older one stays until an answer tells which of them the lock took.
+        self._sessions: list[_Session] = []
+        self._inbox: asyncio.Queue[Reply | LockError | LinkLostError | bytes] = asyncio.Queue()
+        self._holders = 0
+        self._idle_timer: asyncio.TimerHandle | None = None
+        if link is not None:
+            self._use(link)
+
+    @property
+    def session_alive(self) -> bool:
+        """Whether the lock could tell a change of state right now, by a sealed event."""
+        return self._link is not None and bool(self._sessions)
+
+    async def async_request(
+        self,
+        *requests: Request,
+        nonce: Callable[[], bytes | None] = _no_nonce,
+        may_repeat: Callable[[], bool] = _always,
+    ) -> list[Reply]:
+        """Send requests in one message and return their answers in order.
+
+        Without a running session the message itself opens one: on `nonce()`, the advertised one,
+        or else on one the lock is asked for. `may_repeat` is asked before anything is sent again:
+        once with the nonce of an ERROR or after an answer that it came too late, once on a new
+        connection. Raises kin of OperationError.
+        """
+        async with self._lock:
+            self._cancel_idle()
+            self.timing = Timing(held=self._link is not None, started=time.monotonic())
+            try:
+                return await self._reconnecting(requests, nonce, may_repeat)
+            except LockError as err:
+                await self._drop()
+                raise self._refusal(err) from err
+            except OperationError:
+                raise
+            except BaseException:
+                # Cancelled or broken: an answer may still come, to a question nobody asks then.
+                await self._drop()
+                raise
+            finally:
+                self._arm_idle()
+
+    async def async_read(self, *uuids: str) -> list[bytes | None]:
+        """Read characteristics, None for missing ones. Not authenticated: only for showing."""
+        async with self._lock:
+            self._cancel_idle()
+            try:
+                link = self._link or await self._connect()
+                return [await link.read(uuid) for uuid in uuids]
+            except LinkLostError as err:
+                await self._drop()
+                raise NoAnswerError(self.name) from err
+            finally:
+                self._arm_idle()
+
+    @asynccontextmanager
+    async def hold(self) -> AsyncGenerator[None]:
+        """Keep the connection while an event is awaited on it."""
+        self._holders += 1
+        try:
+            yield
+        finally:
+            self._holders -= 1
+            self._arm_idle()
+
+    async def async_close(self) -> None:
+        """End the connection and forget the session."""
+        self._cancel_idle()
+        await self._drop()
+
+    # --- one request ----------------------------------------------------------------------------
+
+    async def _reconnecting(
+        self,
+        requests: Sequence[Request],
+        nonce: Callable[[], bytes | None],
+        may_repeat: Callable[[], bool],
+    ) -> list[Reply]:
+        try:
+            return await self._attempt(requests, nonce, may_repeat)
+        except (LinkLostError, TimeoutError) as err:
+            _LOGGER.debug("%s: %r, connecting once more", self.name, err)
+            await self._drop()
+            # Nothing was written yet: then even *open* may be tried again.
+            if self._timing.written is not None and not may_repeat():
+                raise NoAnswerError(self.name) from err
+        try:
+            return await self._attempt(requests, nonce, may_repeat)
+        except (LinkLostError, TimeoutError) as err:
+            _LOGGER.debug("%s: %r", self.name, err)
+            await self._drop()
+            raise NoAnswerError(self.name) from err
+
+    async def _attempt(
+        self,
+        requests: Sequence[Request],
+        nonce: Callable[[], bytes | None],
+        may_repeat: Callable[[], bool],
+    ) -> list[Reply]:
+        link = self._link or await self._connect()
+        self._drain()
+        if self._sessions:
+            session = self._sessions[0]
+            await link.send(session.secured.seal(session.stamp(requests)))
+            self._written()
+        elif (advertised := nonce()) is not None:
+            # The fast path: the first thing written after connecting, before notifications.
+            await self._open(link, NonceSource.ADVERTISED, advertised, requests)
+        else:
+            await self._open(link, NonceSource.CHALLENGE, await self._challenge(link), requests)
+        await link.listen()
+        try:
+            replies = await self._replies(len(requests))
+        except LockError as err:
+            # Not authenticated, so it is worth one retry and nothing more (section 4).
+            if err.code not in (ErrorCode.TRY_AGAIN, ErrorCode.NO_SESSION) or not may_repeat():
+                raise
+            fresh = err.nonce
+        else:
+            if any(reply.result is not Result.TOO_OLD for reply in replies):
+                return replies
+            # Nothing was done (rule 5): once more in a new session.
+            fresh = await self._challenge(link)
+        await self._open(link, NonceSource.CHALLENGE, fresh, requests)
+        return await self._replies(len(requests))
+
+    async def _open(
+        self, link: Link, source: NonceSource, nonce: bytes, requests: Sequence[Request]
+    ) -> None:
+        session = _Session(
+            ClientSession(self._key, self._device_id, CONTROLLER_SLOT, source, nonce)
+        )
+        message = session.secured.open(session.stamp(requests))
+        self._sessions.insert(0, session)
+        self._timing.sessions += 1
+        await link.send(message)
+        self._written()
+
+    async def _challenge(self, link: Link) -> bytes:
+        await link.listen()
+        await link.send(challenge_request())
+        async with asyncio.timeout(ANSWER_TIMEOUT):
+            while True:
+                match await self._inbox.get():
+                    case bytes() as nonce:
+                        return nonce
+                    case LockError() as err if err.code in (ErrorCode.BUSY, ErrorCode.VERSION):
+                        raise err
+                    case LockError() as err:
+                        return err.nonce
+                    case LinkLostError() as err:
+                        raise err
+
+    async def _replies(self, count: int) -> list[Reply]:
+        replies: list[Reply] = []
+        async with asyncio.timeout(ANSWER_TIMEOUT):
+            while len(replies) < count:
+                match await self._inbox.get():
+                    case Reply() as reply:
+                        replies.append(reply)
+                    case (LockError() | LinkLostError()) as err:
+                        raise err
+        self._timing.answered = self._timing.elapsed()
+        self.refusals = 0
+        return replies
+
+    def _refusal(self, err: LockError) -> OperationError:
+        match err.code:
+            case ErrorCode.AUTHENTICATION_FAILED:
+                self.refusals += 1
+                return NeedsPairingError(self.name)
+            case ErrorCode.BUSY:
+                return LockBusyError(self.name)
+            case ErrorCode.VERSION:
+                return UnsupportedError(self.name)
+            case _:
+                return NoAnswerError(self.name)
+
+    # --- the connection -------------------------------------------------------------------------
+
+    async def _connect(self) -> Link:
+        link = await Link.connect(self._hass, self._address, self.name)
+        self._use(link)
+        if self.timing is not None:
+            self.timing.connections += 1
+            self.timing.connected = self.timing.elapsed()
+        return link
+
+    @callback
+    def _use(self, link: Link) -> None:
+        link.received = self._received
+        link.lost = self._lost
+        self._link = link
+
+    async def _drop(self) -> None:
+        self._sessions.clear()
+        link, self._link = self._link, None
+        if link is not None:
+            await link.disconnect()
+
+    @callback
+    def _lost(self) -> None:
+        self._link = None
+        self._sessions.clear()
+        self._inbox.put_nowait(LinkLostError("the link was lost"))
+
+    @callback
+    def _arm_idle(self) -> None:
+        self._cancel_idle()
+        if self._link is not None and not self._holders:
+            self._idle_timer = self._hass.loop.call_later(IDLE_HOLD, self._idle)
+
+    @callback
+    def _cancel_idle(self) -> None:
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+            self._idle_timer = None
+
+    @callback
+    def _idle(self) -> None:
+        self._idle_timer = None
+        self._hass.async_create_background_task(self._drop(), f"{self.name} idle", eager_start=True)
+
+    # --- what comes in --------------------------------------------------------------------------
+
+    @callback
+    def _received(self, message: bytes) -> None:
+        try:
+            match message_kind(message):
+                case Kind.SEALED:
+                    self._received_sealed(message)
+                case Kind.CHALLENGE:
+                    self._inbox.put_nowait(parse_challenge(message))
+                case Kind.ERROR:
+                    self._inbox.put_nowait(LockError(*parse_error(message)))
+                case kind:
+                    _LOGGER.debug("%s: ignored %s", self.name, kind.name)
+        except IlpError as err:
+            _LOGGER.debug("%s: broken message: %s", self.name, err)
+            self._inbox.put_nowait(LinkLostError(str(err)))
+
+    @callback
+    def _received_sealed(self, message: bytes) -> None:
+        for session in self._sessions:
+            try:
+                frames = session.secured.receive(message)
+            except AuthenticationError:
+                continue
+            for item in session.exchange.received(frames):
+                if isinstance(item, StateEvent):
+                    self.on_event(item)
+                    continue
+                self._sessions = [session]
+                self.clock_off = abs(item.timestamp - session.now()) > CLOCK_TOLERANCE
+                self._inbox.put_nowait(item)
+            return
+        _LOGGER.debug("%s: ignored a sealed message of another session", self.name)
+
+    @callback
+    def _drain(self) -> None:
+        while not self._inbox.empty():
+            self._inbox.get_nowait()
+
+    @callback
+    def _written(self) -> None:
+        self._timing.written = self._timing.elapsed()
+
+    @property
+    def _timing(self) -> Timing:
+        if self.timing is None:
+            self.timing = Timing(held=False, started=time.monotonic())
+        return self.timing
+
+
+@callback
+def _ignore_event(_event: StateEvent) -> None:
+    """Do nothing with an event."""

@@ -1,0 +1,40 @@
+"""Names and numbers of the integration. ILP1's own are in `ilp.const`."""
+
+from typing import Final
+
+DOMAIN: Final = "igrs_lock"
+MANUFACTURER: Final = "IGRS Lock"
+
+# Config entry data.
+CONF_LOCK_KEY: Final = "lock_key"
+CONF_ACCOUNT_ID: Final = "account_id"
+CONF_ACCOUNT_SLOT: Final = "account_slot"
+CONF_CAPABILITIES: Final = "capabilities"
+CONF_MANUFACTURER: Final = "manufacturer"
+CONF_MODEL: Final = "model"
+CONF_SW_VERSION: Final = "sw_version"
+CONF_SETUP_CODE: Final = "setup_code"
+
+# Bluetooth. Seconds. Home Assistant's own time-outs are 20 s an attempt, which is no unlock.
+CONNECT_TIMEOUT: Final = 8.0
+ANSWER_TIMEOUT: Final = 5.0
+DISCONNECT_TIMEOUT: Final = 5.0
+IDLE_HOLD: Final = 5.0
+MOVEMENT_TIMEOUT: Final = 20.0
+
+# State.
+ADVERTISEMENT_MAX_AGE: Final = 5.0
+"""An older packet was stored: it may restore a counter, never a state."""
+SILENCE_MIN: Final = 90.0
+SILENCE_INTERVALS: Final = 20
+RESET_SILENCE: Final = 30.0
+"""Seconds without an authentic packet before a setup bit means that the lock was reset."""
+AUTHENTICATION_FAILURES: Final = 3
+"""Refusals of the lock key in a row, each in an action of its own, before asking to pair anew."""
+
+# The lock's clock. Seconds.
+TIME_INTERVAL: Final = 24 * 3600
+TIME_RETRY: Final = 600
+
+ISSUE_RESET_ELSEWHERE: Final = "reset_elsewhere"
+ISSUE_CLOCK: Final = "clock_not_synchronised"

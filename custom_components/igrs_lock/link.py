@@ -1,0 +1,182 @@
+"""One Bluetooth connection to a lock: whole messages out, whole messages in."""
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING, Self
+
+from bleak.exc import BleakError
+from bleak_retry_connector import BleakClientWithServiceCache, establish_connection
+from homeassistant.components import bluetooth
+from homeassistant.components.bluetooth import BluetoothReachabilityIntent
+from homeassistant.core import HomeAssistant, callback
+
+from .const import ANSWER_TIMEOUT, CONNECT_TIMEOUT, DISCONNECT_TIMEOUT
+from .errors import GatewayBusyError, OutOfReachError
+from .ilp import REQUEST_UUID, RESPONSE_UUID, MalformedError, Reassembler, split
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bleak.backends.characteristic import BleakGATTCharacteristic
+    from bleak.backends.device import BLEDevice
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class LinkLostError(Exception):
+    """The connection ended, or could not be used."""
+
+
+class Link:
+    """A connection, from `connect` to `disconnect` or to the loss of it.
+
+    `received` and `lost` may be changed at any time: pairing hands its link on to the client.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.received: Callable[[bytes], None] = _ignore
+        self.lost: Callable[[], None] = _ignore
+        self.listening = False
+        self._reassembler = Reassembler()
+        self._client: BleakClientWithServiceCache | None = None
+        self._request: BleakGATTCharacteristic | None = None
+        self._response: BleakGATTCharacteristic | None = None
+
+    @classmethod
+    async def connect(cls, hass: HomeAssistant, address: str, name: str) -> Self:
+        """Connect by the best path that Home Assistant knows.
+
+        OutOfReachError and GatewayBusyError before anything is tried, LinkLostError when the
+        attempt failed: worth another one, which takes another path when there is one.
+        """
+        device = _connectable_device(hass, address, name)
+
+        @callback
+        def freshest_device() -> BLEDevice:
+            return bluetooth.async_ble_device_from_address(hass, address, True) or device
+
+        link = cls(name)
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                client = await establish_connection(
+                    BleakClientWithServiceCache,
+                    device,
+                    name,
+                    link._disconnected,
+                    # The caller reconnects once; more attempts make an unlock of 20 s.
+                    max_attempts=1,
+                    use_services_cache=True,
+                    ble_device_callback=freshest_device,
+                )
+        except (BleakError, TimeoutError) as err:
+            raise LinkLostError(f"not connected: {err!r}") from err
+        link._client = client
+        link._request = client.services.get_characteristic(REQUEST_UUID)
+        link._response = client.services.get_characteristic(RESPONSE_UUID)
+        if link._request is None or link._response is None:
+            # What was cached is not this lock's: forget it, so that the next attempt looks anew.
+            await client.clear_cache()
+            await link.disconnect()
+            raise LinkLostError("the lock's characteristics are missing")
+        return link
+
+    async def send(self, message: bytes) -> None:
+        """Write a message without waiting for an answer to each fragment."""
+        client, request = self._client, self._request
+        if client is None or request is None:
+            raise LinkLostError("not connected")
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT):
+                for fragment in split(message, request.max_write_without_response_size + 3):
+                    await client.write_gatt_char(request, fragment, response=False)
+        except (BleakError, TimeoutError) as err:
+            raise LinkLostError(f"not written: {err!r}") from err
+
+    async def listen(self) -> None:
+        """Switch notifications on, once. The lock keeps its messages until then."""
+        if self.listening:
+            return
+        client, response = self._client, self._response
+        if client is None or response is None:
+            raise LinkLostError("not connected")
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT):
+                await client.start_notify(response, self._notified)
+        except (BleakError, TimeoutError) as err:
+            raise LinkLostError(f"not listening: {err!r}") from err
+        self.listening = True
+
+    async def read(self, uuid: str) -> bytes | None:
+        """Read a characteristic; None when the lock has no such one."""
+        client = self._client
+        if client is None:
+            raise LinkLostError("not connected")
+        if (characteristic := client.services.get_characteristic(uuid)) is None:
+            return None
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT):
+                return bytes(await client.read_gatt_char(characteristic))
+        except (BleakError, TimeoutError) as err:
+            raise LinkLostError(f"not read: {err!r}") from err
+
+    async def disconnect(self) -> None:
+        """End the connection; what was waiting for a message is not told."""
+        self.received = self.lost = _ignore
+        client, self._client = self._client, None
+        if client is None:
+            return
+        try:
+            async with asyncio.timeout(DISCONNECT_TIMEOUT):
+                await client.disconnect()
+        except (BleakError, TimeoutError) as err:
+            _LOGGER.debug("%s: disconnecting failed: %r", self.name, err)
+
+    @callback
+    def _notified(self, _characteristic: BleakGATTCharacteristic, data: bytearray) -> None:
+        try:
+            message = self._reassembler.feed(bytes(data), time.monotonic())
+        except MalformedError as err:
+            _LOGGER.debug("%s: dropped a notification: %s", self.name, err)
+            return
+        if message is not None:
+            self.received(message)
+
+    @callback
+    def _disconnected(self, _client: BleakClientWithServiceCache) -> None:
+        self._client = None
+        self.lost()
+
+
+@callback
+def _connectable_device(hass: HomeAssistant, address: str, name: str) -> BLEDevice:
+    """Return the device to connect to; OutOfReachError, GatewayBusyError."""
+    device = bluetooth.async_ble_device_from_address(hass, address, connectable=True)
+    paths = bluetooth.async_scanner_devices_by_address(hass, address, connectable=True)
+    if device is None or not paths:
+        raise out_of_reach(hass, address, name)
+    # Home Assistant would wait for a free connection; a person at the door wants to know now.
+    if all(_is_full(path.scanner) for path in paths):
+        raise GatewayBusyError(name)
+    return device
+
+
+@callback
+def out_of_reach(hass: HomeAssistant, address: str, name: str) -> OutOfReachError:
+    """Return the error with Home Assistant's own words on why nothing can connect."""
+    return OutOfReachError(
+        name,
+        reason=bluetooth.async_address_reachability_diagnostics(
+            hass, address, BluetoothReachabilityIntent.CONNECTION
+        ),
+    )
+
+
+def _is_full(scanner: bluetooth.BaseHaScanner) -> bool:
+    allocations = scanner.get_allocations()
+    return allocations is not None and allocations.slots > 0 and allocations.free == 0
+
+
+def _ignore(_message: bytes = b"") -> None:
+    """Do nothing with a message that nobody waits for."""

@@ -1,0 +1,143 @@
+"""What outlives a restart beside the config entries.
+
+Two stores: what was last known of each lock (counters, so that an old packet is known to be old),
+and the keys of pairings that were cut off, in a file of its own that is written at once.
+"""
+
+from typing import Any, Final, TypedDict
+
+from homeassistant.core import HomeAssistant, callback
+from homeassistant.helpers.singleton import singleton
+from homeassistant.helpers.storage import Store
+from homeassistant.util.hass_dict import HassKey
+
+from .const import DOMAIN
+
+_VERSION: Final = 1
+_SAVE_DELAY: Final = 60
+_FORGET_DELAY: Final = 30
+_PENDING_MAX: Final = 4
+
+
+class LockMemory(TypedDict, total=False):
+    """What is remembered of one lock.
+
+    `counter` and `epoch` of its advertisements; `changed_by` with the `bolt` and the `log_bits`
+    it belongs to; when its time was set (Unix seconds) and with which offsets.
+    """
+
+    counter: int
+    epoch: int
+    changed_by: str | None
+    bolt: int
+    log_bits: int
+    time_set: int
+    offsets: list[int]
+
+
+class PendingPairing(TypedDict):
+    """A key that a lock may have taken: hex of 16 bytes, and the account ID made for it."""
+
+    lock_key: str
+    account_id: str
+
+
+class Memory:
+    """The locks' memories by device identifier, and whether the owner vouches for the clock."""
+
+    def __init__(self, hass: HomeAssistant) -> None:
+        self._store: Store[dict[str, Any]] = Store(hass, _VERSION, DOMAIN, private=True)
+        self._locks: dict[str, LockMemory] = {}
+        self._clock_vouched = False
+        self._saving = False
+
+    async def async_load(self) -> None:
+        """Read what was stored."""
+        data = await self._store.async_load() or {}
+        self._locks = data.get("locks", {})
+        self._clock_vouched = data.get("clock_vouched", False)
+
+    @property
+    def clock_vouched(self) -> bool:
+        """Whether the owner said that this machine's clock is right without a time service."""
+        return self._clock_vouched
+
+    @callback
+    def vouch_for_clock(self) -> None:
+        """Note the owner's word."""
+        self._clock_vouched = True
+        self.schedule_save()
+
+    @callback
+    def lock(self, device_id: str) -> LockMemory:
+        """Return a lock's memory to read and to change; call `schedule_save` after changing."""
+        return self._locks.setdefault(device_id, LockMemory())
+
+    @callback
+    def forget(self, device_id: str) -> None:
+        """Drop a lock's memory."""
+        if self._locks.pop(device_id, None) is not None:
+            self.schedule_save()
+
+    @callback
+    def schedule_save(self) -> None:
+        """Write within a minute; later changes do not put it off."""
+        if not self._saving:
+            self._saving = True
+            self._store.async_delay_save(self._data, _SAVE_DELAY)
+
+    @callback
+    def _data(self) -> dict[str, Any]:
+        self._saving = False
+        return {"locks": self._locks, "clock_vouched": self._clock_vouched}
+
+
+class PendingPairings:
+    """Keys agreed but not yet proved, by device identifier, newest last."""
+
+    def __init__(self, hass: HomeAssistant) -> None:
+        self._store: Store[dict[str, list[PendingPairing]]] = Store(
+            hass, _VERSION, f"{DOMAIN}.pairing", private=True, atomic_writes=True
+        )
+        self._pending: dict[str, list[PendingPairing]] = {}
+
+    async def async_load(self) -> None:
+        """Read what was stored."""
+        self._pending = await self._store.async_load() or {}
+
+    @callback
+    def of(self, device_id: str) -> list[PendingPairing]:
+        """Return a lock's keys, newest first."""
+        return self._pending.get(device_id, [])[::-1]
+
+    async def async_add(self, device_id: str, pairing: PendingPairing) -> None:
+        """Store a key; it is on disk when this returns."""
+        kept = [*self._pending.get(device_id, []), pairing]
+        self._pending[device_id] = kept[-_PENDING_MAX:]
+        await self._store.async_save(self._pending)
+
+    @callback
+    def forget(self, device_id: str) -> None:
+        """Drop a lock's keys, on disk only after the config entry with the right one is there."""
+        if self._pending.pop(device_id, None) is not None:
+            self._store.async_delay_save(lambda: self._pending, _FORGET_DELAY)
+
+
+_MEMORY: Final[HassKey[Memory]] = HassKey(f"{DOMAIN}_memory")
+_PAIRINGS: Final[HassKey[PendingPairings]] = HassKey(f"{DOMAIN}_pairings")
+
+
+@singleton(_MEMORY, async_=True)
+async def async_get_memory(hass: HomeAssistant) -> Memory:
+    """Return the one memory, loaded."""
+    memory = Memory(hass)
+    await memory.async_load()
+    return memory
+
+
+@singleton(_PAIRINGS, async_=True)
+async def async_get_pairings(hass: HomeAssistant) -> PendingPairings:
+    """Return the one list of pending pairings, loaded."""
+    pairings = PendingPairings(hass)
+    await pairings.async_load()
+    return pairings
