@@ -8,7 +8,6 @@ import asyncio
 import logging
 import time
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from homeassistant.core import HomeAssistant, callback
@@ -27,8 +26,6 @@ from .ilp import (
     AuthenticationError,
     ClientSession,
     ErrorCode,
-    Exchange,
-    Frame,
     IlpError,
     Kind,
     LockError,
@@ -36,7 +33,6 @@ from .ilp import (
     Reply,
     Request,
     Result,
-    SessionClock,
     StateEvent,
     challenge_request,
     message_kind,
@@ -44,51 +40,12 @@ from .ilp import (
     parse_error,
 )
 from .link import Link, LinkLostError
+from .session import Session, Timing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
 
 _LOGGER = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class Timing:
-    """Milliseconds from the call on, of the last request; for diagnostics."""
-
-    held: bool
-    started: float = field(repr=False)
-    connected: float | None = None
-    written: float | None = None
-    answered: float | None = None
-    confirmed: float | None = None
-    connections: int = 0
-    sessions: int = 0
-
-    def elapsed(self) -> float:
-        """Return the milliseconds since the call."""
-        return round((time.monotonic() - self.started) * 1000, 1)
-
-
-class _Session:
-    """A session opened on the link, with its clock and what it still has to answer."""
-
-    __slots__ = ("_clock", "exchange", "secured")
-
-    def __init__(self, secured: ClientSession) -> None:
-        self.secured = secured
-        self.exchange = Exchange()
-        self._clock = SessionClock(time.time(), time.monotonic())
-
-    def stamp(self, requests: Sequence[Request]) -> list[Frame]:
-        """Return the requests as frames of this session, noted as sent."""
-        now = self.now()
-        frames = [request.at(now) for request in requests]
-        self.exchange.sent(frames)
-        return frames
-
-    def now(self) -> int:
-        """Return Unix seconds by the session's clock."""
-        return self._clock.timestamp(time.monotonic())
 
 
 def _no_nonce() -> bytes | None:
@@ -129,7 +86,7 @@ class LockClient:
         self._lock = asyncio.Lock()
         self._link: Link | None = None
         # Newest first; an older one stays until an answer tells which of them the lock took.
-        self._sessions: list[_Session] = []
+        self._sessions: list[Session] = []
         self._inbox: asyncio.Queue[Reply | LockError | LinkLostError | bytes] = asyncio.Queue()
         self._holders = 0
         self._idle_timer: asyncio.TimerHandle | None = None
@@ -258,9 +215,7 @@ class LockClient:
     async def _open(
         self, link: Link, source: NonceSource, nonce: bytes, requests: Sequence[Request]
     ) -> None:
-        session = _Session(
-            ClientSession(self._key, self._device_id, CONTROLLER_SLOT, source, nonce)
-        )
+        session = Session(ClientSession(self._key, self._device_id, CONTROLLER_SLOT, source, nonce))
         message = session.secured.open(session.stamp(requests))
         self._sessions.insert(0, session)
         self._timing.sessions += 1

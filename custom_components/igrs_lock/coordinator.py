@@ -1,0 +1,409 @@
+"""One lock's state, from its advertisements and its authenticated answers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, override
+
+from homeassistant.components import bluetooth
+from homeassistant.components.bluetooth import MONOTONIC_TIME, BluetoothScanningMode
+from homeassistant.components.bluetooth.passive_update_coordinator import (
+    PassiveBluetoothDataUpdateCoordinator,
+)
+from homeassistant.config_entries import ConfigEntry
+from homeassistant.const import CONF_ADDRESS
+from homeassistant.core import CALLBACK_TYPE, HassJob, HomeAssistant, callback
+from homeassistant.helpers import issue_registry as ir
+from homeassistant.helpers.event import async_call_later
+
+from .client import LockClient
+from .const import (
+    ADVERTISEMENT_MAX_AGE,
+    AUTHENTICATION_FAILURES,
+    CONF_CAPABILITIES,
+    CONF_LOCK_KEY,
+    DOMAIN,
+    ISSUE_RESET_ELSEWHERE,
+    MOVEMENT_TIMEOUT,
+    RESET_SILENCE,
+    SILENCE_INTERVALS,
+    SILENCE_MIN,
+)
+from .errors import (
+    DoorOpenError,
+    OperationError,
+    UnconfirmedError,
+)
+from .ilp import (
+    COUNTER_EXPIRY,
+    SERVICE_UUID,
+    Advertisement,
+    AdvertisementKey,
+    AdvertisementTracker,
+    Bolt,
+    Capability,
+    Door,
+    Event,
+    Header,
+    IlpError,
+    Operation,
+    Reply,
+    Request,
+    Result,
+    StateEvent,
+    Status,
+    controller_key,
+    device_id_from_address,
+    format_device_id,
+    requests,
+)
+from .movement import Movement, moves, refusal
+from .state import LockState, cause
+from .timekeeper import TimeKeeper
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from homeassistant.components.bluetooth import BluetoothServiceInfoBleak
+
+    from .store import Memory
+
+_LOGGER = logging.getLogger(__name__)
+
+type IgrsLockConfigEntry = ConfigEntry[IgrsLockCoordinator]
+
+_SETTLED: Final = frozenset((Bolt.LOCKED, Bolt.UNLOCKED, Bolt.JAMMED, Bolt.OPEN))
+_BOLT_EVENTS: Final = frozenset((Event.LOCKED, Event.UNLOCKED, Event.OPENED, Event.JAMMED))
+
+
+class IgrsLockCoordinator(PassiveBluetoothDataUpdateCoordinator):
+    """Follows one lock and operates it.
+
+    Hears every packet of every gateway: the change-driven callbacks of Home Assistant come only
+    from the gateway that owns the address, seconds late when another one heard the change.
+    """
+
+    config_entry: IgrsLockConfigEntry
+
+    def __init__(self, hass: HomeAssistant, entry: IgrsLockConfigEntry, memory: Memory) -> None:
+        super().__init__(hass, _LOGGER, entry.data[CONF_ADDRESS], BluetoothScanningMode.PASSIVE)
+        self.config_entry = entry
+        device_id = device_id_from_address(self.address)
+        self.device_id = format_device_id(device_id)
+        self.capabilities = Capability(entry.data[CONF_CAPABILITIES])
+        self.memory = memory
+        self.remembered = memory.lock(self.device_id)
+        self.data: LockState | None = None
+        self.changed_by = self.remembered.get("changed_by")
+        self._available = False
+        self._key = (device_id, bytes.fromhex(entry.data[CONF_LOCK_KEY]))
+        self.tracker = AdvertisementTracker(
+            *self._key, self.remembered.get("epoch", 0), self.remembered.get("counter")
+        )
+        self.client = LockClient(
+            hass, self.address, entry.title, device_id, controller_key(self._key[1])
+        )
+        self.client.on_event = self._async_event
+        self.time_keeper = TimeKeeper(hass, self)
+        self._movement: Movement | None = None
+        self._changes = 0
+        self._proved_at: float | None = None
+        self._cancel_check: CALLBACK_TYPE | None = None
+        self._ask_task: asyncio.Task[None] | None = None
+
+    # --- life -----------------------------------------------------------------------------------
+
+    @callback
+    @override
+    def async_start(self) -> CALLBACK_TYPE:
+        """Begin to listen; returns what ends it."""
+        info = bluetooth.async_last_service_info(self.hass, self.address, connectable=False)
+        if info is not None:
+            self._async_heard(info)
+        self._on_stop += [
+            bluetooth.async_register_advertisement_callback(
+                self.hass, self._async_heard, self.address
+            ),
+            self.time_keeper.async_start(),
+            self._async_cancel_check,
+        ]
+        return self._async_stop
+
+    @property
+    def moving(self) -> Operation | None:
+        """The operation this home asked for, while its end is not known."""
+        return self._movement.operation if self._movement is not None else None
+
+    # --- what the lock advertises ---------------------------------------------------------------
+
+    @callback
+    def _async_heard(self, info: BluetoothServiceInfoBleak) -> None:
+        """Take one packet. Runs for each of every gateway: the usual case must be short."""
+        data = info.service_data.get(SERVICE_UUID)
+        if data is None or (info.raw is not None and data not in info.raw):
+            return  # a scan response: Home Assistant adds the data of an earlier packet
+        now = MONOTONIC_TIME()
+        if now - info.time > ADVERTISEMENT_MAX_AGE:
+            self._async_restore(data, info.time)
+            return
+        tracker = self.tracker
+        if (advertisement := tracker.feed(data, now)) is not None:
+            self._async_advertised(advertisement, now)
+        elif tracker.heard_at != now:
+            self._async_doubtful(data, now)
+        elif self._available:
+            self._proved_at = now
+        elif tracker.is_current(now):
+            self._async_prove(now)
+            self.async_update_listeners()
+        else:
+            self._async_ask(now)
+
+    @callback
+    def _async_restore(self, data: bytes, time: float) -> None:
+        """Take the counter of a packet that was stored, if nothing newer is known."""
+        known = self.tracker
+        stored = AdvertisementTracker(*self._key, known.epoch, known.counter)
+        if self.data is None and stored.feed(data, time) is not None:
+            self.tracker = AdvertisementTracker(*self._key, stored.epoch, stored.counter)
+
+    @callback
+    def _async_advertised(self, advertisement: Advertisement, now: float) -> None:
+        """Take a new authentic advertisement."""
+        if not self._available and self.remembered.get("log_bits") != advertisement.log_bits:
+            # Something happened while nobody heard it.
+            self.changed_by = None
+        self.remembered["log_bits"] = advertisement.log_bits
+        self._async_prove(now)
+        self._async_take(LockState.advertised(advertisement))
+        if self._movement is not None:
+            self._movement.take_advertisement(advertisement)
+        if not advertisement.clock_trusted:
+            self.time_keeper.async_nudge(wrong=True)
+        if self.tracker.exhausted:
+            self.config_entry.async_start_reauth(self.hass)
+        ir.async_delete_issue(self.hass, DOMAIN, self._reset_issue)
+
+    @callback
+    def _async_doubtful(self, data: bytes, now: float) -> None:
+        """Take a packet with a wrong tag or an old counter: it changes nothing, but may ask."""
+        self._async_ask(now)
+        if self._proved_at is not None and now - self._proved_at < RESET_SILENCE:
+            return
+        try:
+            header = Header.parse(data)
+        except IlpError:
+            return
+        if header.setup_mode and not header.tagged:
+            ir.async_create_issue(
+                self.hass,
+                DOMAIN,
+                self._reset_issue,
+                is_fixable=True,
+                severity=ir.IssueSeverity.WARNING,
+                translation_key=ISSUE_RESET_ELSEWHERE,
+                translation_placeholders={"name": self.config_entry.title},
+                data={"entry_id": self.config_entry.entry_id},
+            )
+
+    @property
+    def _reset_issue(self) -> str:
+        return f"{ISSUE_RESET_ELSEWHERE}_{self.device_id}"
+
+    @callback
+    def _async_ask(self, now: float) -> None:
+        """Ask for the status where advertisements cannot be trusted (section 2)."""
+        if self.tracker.ask_due(now) and (self._ask_task is None or self._ask_task.done()):
+            self.tracker.asked(now)
+            self._ask_task = self.config_entry.async_create_background_task(
+                self.hass, self._async_asking(), f"{self.config_entry.title} status"
+            )
+
+    async def _async_asking(self) -> None:
+        try:
+            status, key = await self.async_request(
+                requests.get_status(), requests.get_advertisement_key()
+            )
+            epoch = AdvertisementKey.of(key).epoch
+            if epoch != self.tracker.epoch:
+                self.tracker.set_epoch(epoch)
+            self._async_answered(Status.of(status), down=True)
+        except (OperationError, IlpError) as err:
+            _LOGGER.debug("%s: no status: %s", self.config_entry.title, err)
+
+    # --- what the lock answers ------------------------------------------------------------------
+
+    @callback
+    def _async_event(self, event: StateEvent) -> None:
+        """Take a sealed event."""
+        state = self.data
+        # Otherwise an advertisement overtook it.
+        if self.tracker.counter is None or event.counter >= self.tracker.counter:
+            self._async_prove(self._async_adopt(event.counter))
+            state = self._told(event.bolt, event.door, event.battery)
+        if event.event in _BOLT_EVENTS:
+            self.changed_by = cause(event)
+            self.remembered["bolt"] = event.bolt
+        if state is not None:
+            self._async_take(state)
+        if self._movement is not None:
+            self._movement.take_event(event)
+
+    @callback
+    def _async_answered(self, status: Status, *, down: bool = False) -> None:
+        """Take a status; with `down` also one with a lower counter than what was heard."""
+        if not down and self.tracker.counter is not None and status.counter < self.tracker.counter:
+            return
+        self._async_prove(self._async_adopt(status.counter))
+        self._async_take(self._told(status.bolt, status.door, status.battery))
+
+    @callback
+    def _async_adopt(self, counter: int) -> float:
+        now = MONOTONIC_TIME()
+        self.tracker.adopt(counter, now)
+        return now
+
+    def _told(self, bolt: Bolt, door: Door, battery: int | None) -> LockState:
+        if self.data is None:
+            return LockState(bolt, door, battery)
+        return replace(self.data, bolt=bolt, door=door, battery=battery)
+
+    # --- state and how long it holds ------------------------------------------------------------
+
+    @callback
+    def _async_take(self, state: LockState) -> None:
+        """Show a state; who changed it is not known unless an event told."""
+        if state.bolt in _SETTLED:
+            before = self.remembered.get("bolt")
+            # The latch falling back is no act of anybody.
+            if before != state.bolt and (before, state.bolt) != (Bolt.OPEN, Bolt.UNLOCKED):
+                self.changed_by = None
+            self.remembered["bolt"] = state.bolt
+        if self.data is None or state.bolt is not self.data.bolt:
+            self._changes += 1
+        self.data = state
+        if self.tracker.counter is not None:
+            self.remembered["counter"] = self.tracker.counter
+        self.remembered["epoch"] = self.tracker.epoch
+        self.remembered["changed_by"] = self.changed_by
+        self.memory.schedule_save()
+        self.async_update_listeners()
+
+    @callback
+    def _async_prove(self, now: float) -> None:
+        """Note that the lock was heard for certain."""
+        self._proved_at = now
+        if self._available:
+            return
+        self._available = True
+        _LOGGER.info("%s is back", self.config_entry.title)
+        self._async_check_later(self._proved_until(now) - now)
+        self.time_keeper.async_nudge()
+
+    @callback
+    def _async_check_later(self, seconds: float) -> None:
+        self._cancel_check = async_call_later(
+            self.hass, seconds, HassJob(self._async_check, cancel_on_shutdown=True)
+        )
+
+    @callback
+    def _async_check(self, _now: datetime | None = None) -> None:
+        """Stop showing a state that is too old, else look again when it would be."""
+        self._cancel_check = None
+        now = MONOTONIC_TIME()
+        left = self._proved_until(now) - now
+        if left > 0:
+            self._async_check_later(left)
+            return
+        self._available = False
+        _LOGGER.info("%s is unavailable: nothing new was heard of it", self.config_entry.title)
+        self.async_update_listeners()
+
+    def _proved_until(self, now: float) -> float:
+        heard_at, advanced_at = self._proved_at, self.tracker.advanced_at
+        if heard_at is None or advanced_at is None:
+            return now
+        if self.client.session_alive:
+            heard_at = now
+        interval = bluetooth.async_get_learned_advertising_interval(self.hass, self.address) or 0.0
+        silence = max(SILENCE_MIN, SILENCE_INTERVALS * interval)
+        return min(heard_at + silence, advanced_at + COUNTER_EXPIRY)
+
+    @callback
+    def _async_cancel_check(self) -> None:
+        if self._cancel_check is not None:
+            self._cancel_check()
+            self._cancel_check = None
+
+    # --- what this home wants of the lock -------------------------------------------------------
+
+    async def async_request(
+        self, *wanted: Request, operation: Operation | None = None
+    ) -> list[Reply]:
+        """Send requests by the fastest way; kin of OperationError, noting a refused key."""
+        changes = self._changes
+
+        def may_repeat() -> bool:
+            # A second *open* would open a door that somebody closed meanwhile.
+            return operation is not Operation.OPEN or self._changes == changes
+
+        try:
+            replies = await self.client.async_request(
+                *wanted, nonce=self._nonce, may_repeat=may_repeat
+            )
+        except OperationError:
+            if self.client.refusals >= AUTHENTICATION_FAILURES:
+                self.config_entry.async_start_reauth(self.hass)
+            raise
+        if self.client.clock_off:
+            self.time_keeper.async_nudge(wrong=True)
+        return replies
+
+    async def async_operate(self, operation: Operation) -> None:
+        """Lock, unlock or open, and wait until the lock says that it is done.
+
+        Raises kin of OperationError; whatever happens, the state shown is what the lock said.
+        """
+        name = self.config_entry.title
+        self._movement = movement = Movement(operation, name)
+        self.async_update_listeners()
+        try:
+            async with self.client.hold():
+                (reply,) = await self.async_request(
+                    requests.operate(operation), operation=operation
+                )
+                try:
+                    status = Status.of(reply)
+                except IlpError as err:
+                    raise UnconfirmedError(name) from err
+                self._async_answered(status)
+                if moves(status, operation):
+                    movement.accepted(status.counter)
+                    async with asyncio.timeout(MOVEMENT_TIMEOUT):
+                        await movement.ended()
+                elif status.result is not Result.DONE:
+                    raise refusal(status.result, name)
+                if (timing := self.client.timing) is not None:
+                    timing.confirmed = timing.elapsed()
+        except TimeoutError as err:
+            raise UnconfirmedError(name) from err
+        finally:
+            if self._movement is movement:
+                self._movement = None
+            self.async_update_listeners()
+        if operation is Operation.LOCK and self.data is not None and self.data.door is Door.OPEN:
+            raise DoorOpenError(name)
+
+    def _nonce(self) -> bytes | None:
+        """Return the advertised nonce where the lock would take it."""
+        advertisement = self.tracker.advertisement
+        if (
+            advertisement is None
+            or not advertisement.clock_trusted
+            or self.client.clock_off
+            or self.tracker.exhausted
+        ):
+            return None
+        return advertisement.nonce

@@ -1,0 +1,42 @@
+"""What all entities of a lock have in common."""
+
+from typing import TYPE_CHECKING
+
+from homeassistant.components.bluetooth.passive_update_coordinator import (
+    PassiveBluetoothCoordinatorEntity,
+)
+from homeassistant.helpers.device_registry import CONNECTION_BLUETOOTH, DeviceInfo
+
+from .const import CONF_MANUFACTURER, CONF_MODEL, CONF_SW_VERSION, DOMAIN, MANUFACTURER
+from .coordinator import IgrsLockCoordinator
+
+if TYPE_CHECKING:
+    from homeassistant.helpers.entity import EntityDescription
+
+    from .state import LockState
+
+
+class IgrsLockEntity(PassiveBluetoothCoordinatorEntity[IgrsLockCoordinator]):
+    """An entity that shows what one lock said last."""
+
+    _attr_has_entity_name = True
+
+    def __init__(self, coordinator: IgrsLockCoordinator, description: EntityDescription) -> None:
+        super().__init__(coordinator)
+        self.entity_description = description
+        entry = coordinator.config_entry
+        self._attr_unique_id = f"{coordinator.device_id}_{description.key}"
+        self._attr_device_info = DeviceInfo(
+            identifiers={(DOMAIN, coordinator.device_id)},
+            connections={(CONNECTION_BLUETOOTH, coordinator.address)},
+            name=entry.title,
+            manufacturer=entry.data.get(CONF_MANUFACTURER) or MANUFACTURER,
+            model=entry.data.get(CONF_MODEL),
+            sw_version=entry.data.get(CONF_SW_VERSION),
+            serial_number=coordinator.device_id,
+        )
+
+    @property
+    def _state(self) -> LockState | None:
+        """What the lock said last; None before it said anything, while unavailable."""
+        return self.coordinator.data

@@ -1,0 +1,111 @@
+"""The lock itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, override
+
+from homeassistant.components.lock import LockEntity, LockEntityDescription
+from homeassistant.components.lock.const import LockEntityFeature
+
+from .entity import IgrsLockEntity
+from .ilp import Bolt, Capability, Door, Operation
+
+if TYPE_CHECKING:
+    from homeassistant.core import HomeAssistant
+    from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
+
+    from .coordinator import IgrsLockConfigEntry
+
+PARALLEL_UPDATES = 1
+"""One movement at a time: the next one waits for the end of the first."""
+
+LOCK: Final = LockEntityDescription(key="lock", translation_key="lock", name=None)
+
+
+async def async_setup_entry(
+    _hass: HomeAssistant,
+    entry: IgrsLockConfigEntry,
+    async_add_entities: AddConfigEntryEntitiesCallback,
+) -> None:
+    """Add the lock."""
+    async_add_entities([IgrsLock(entry.runtime_data, LOCK)])
+
+
+class IgrsLock(IgrsLockEntity, LockEntity):
+    """Shows the bolt; a movement asked for here until its end is known, never the wish."""
+
+    @property
+    @override
+    def supported_features(self) -> LockEntityFeature:
+        """*Open* where there is a latch to pull."""
+        if Capability.LATCH in self.coordinator.capabilities:
+            return LockEntityFeature.OPEN
+        return LockEntityFeature(0)
+
+    @property
+    @override
+    def is_locked(self) -> bool | None:
+        """Whether the door is held shut: with the door open, a bolt that is out locks nothing."""
+        if (state := self._state) is None or state.bolt is Bolt.UNKNOWN:
+            return None
+        return state.bolt is Bolt.LOCKED and state.door is not Door.OPEN
+
+    @property
+    @override
+    def is_locking(self) -> bool:
+        """Whether the bolt moves out, or was told to."""
+        return self._moves(Operation.LOCK, Bolt.LOCKING)
+
+    @property
+    @override
+    def is_unlocking(self) -> bool:
+        """Whether the bolt moves in, or was told to."""
+        return self._moves(Operation.UNLOCK, Bolt.UNLOCKING)
+
+    @property
+    @override
+    def is_opening(self) -> bool:
+        """Whether the latch is to be pulled."""
+        return self.coordinator.moving is Operation.OPEN
+
+    @property
+    @override
+    def is_open(self) -> bool:
+        """Whether the latch is pulled."""
+        return self._stands(Bolt.OPEN)
+
+    @property
+    @override
+    def is_jammed(self) -> bool:
+        """Whether the lock says so."""
+        return self._stands(Bolt.JAMMED)
+
+    @property
+    @override
+    def changed_by(self) -> str | None:
+        """Who or what moved the bolt last; None when that is not known."""
+        return self.coordinator.changed_by
+
+    @override
+    async def async_lock(self, **kwargs: Any) -> None:
+        """Move the bolt out."""
+        await self.coordinator.async_operate(Operation.LOCK)
+
+    @override
+    async def async_unlock(self, **kwargs: Any) -> None:
+        """Move the bolt in."""
+        await self.coordinator.async_operate(Operation.UNLOCK)
+
+    @override
+    async def async_open(self, **kwargs: Any) -> None:
+        """Move the bolt in and pull the latch."""
+        await self.coordinator.async_operate(Operation.OPEN)
+
+    def _moves(self, operation: Operation, bolt: Bolt) -> bool:
+        if (moving := self.coordinator.moving) is not None:
+            return moving is operation
+        return (state := self._state) is not None and state.bolt is bolt
+
+    def _stands(self, bolt: Bolt) -> bool:
+        state = self._state
+        return state is not None and state.bolt is bolt and self.coordinator.moving is None

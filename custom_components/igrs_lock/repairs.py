@@ -1,0 +1,54 @@
+"""Repairs that a click of the owner's mends."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, override
+
+from homeassistant.components.repairs import ConfirmRepairFlow, RepairsFlow
+
+from .const import DOMAIN, ISSUE_CLOCK
+from .store import async_get_memory
+
+if TYPE_CHECKING:
+    from homeassistant.components.repairs import RepairsFlowResult
+    from homeassistant.core import HomeAssistant
+
+    from .coordinator import IgrsLockConfigEntry
+
+
+class VouchForClockFlow(ConfirmRepairFlow):
+    """The owner says that this machine's clock is right."""
+
+    @override
+    async def async_step_confirm(
+        self, user_input: dict[str, str] | None = None
+    ) -> RepairsFlowResult:
+        """Note it, and set the locks' time."""
+        if user_input is not None:
+            (await async_get_memory(self.hass)).vouch_for_clock()
+            entry: IgrsLockConfigEntry
+            for entry in self.hass.config_entries.async_loaded_entries(DOMAIN):
+                entry.runtime_data.time_keeper.async_nudge()
+        return await super().async_step_confirm(user_input)
+
+
+class PairAgainFlow(ConfirmRepairFlow):
+    """The owner pairs a lock again that was reset."""
+
+    @override
+    async def async_step_confirm(
+        self, user_input: dict[str, str] | None = None
+    ) -> RepairsFlowResult:
+        """Start the flow that asks for the setup code."""
+        if user_input is not None and self.data is not None:
+            entry = self.hass.config_entries.async_get_entry(str(self.data["entry_id"]))
+            if entry is not None:
+                entry.async_start_reauth(self.hass)
+        return await super().async_step_confirm(user_input)
+
+
+async def async_create_fix_flow(
+    _hass: HomeAssistant, issue_id: str, _data: dict[str, str | int | float | None] | None
+) -> RepairsFlow:
+    """Return the flow for an issue."""
+    return VouchForClockFlow() if issue_id == ISSUE_CLOCK else PairAgainFlow()

@@ -1,0 +1,47 @@
+"""What a lock said last, and who or what moved its bolt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Self
+
+from .ilp import CONTROLLER_SLOT, Advertisement, Bolt, Door, Source, StateEvent
+
+_CONTROLLER_NAME: Final = "Home Assistant"
+_CAUSES: Final = {
+    Source.KEYPAD: "keypad",
+    Source.BY_HAND: "by_hand",
+    Source.AUTO_LOCK: "auto_lock",
+    Source.BUTTON: "button",
+    Source.NETWORK: "network",
+}
+CHANGED_BY: Final = (*_CAUSES.values(),)
+
+
+@dataclass(frozen=True, slots=True)
+class LockState:
+    """What the lock said last, authenticated. `battery` in percent, None when not known."""
+
+    bolt: Bolt
+    door: Door
+    battery: int | None
+    low_battery: bool = False
+    tamper: bool = False
+
+    @classmethod
+    def advertised(cls, advertisement: Advertisement) -> Self:
+        """Read an authentic advertisement."""
+        return cls(
+            advertisement.bolt,
+            advertisement.door,
+            advertisement.battery,
+            advertisement.low_battery,
+            advertisement.tamper,
+        )
+
+
+def cause(event: StateEvent) -> str | None:
+    """Return who or what moved the bolt: a name, or a key of CHANGED_BY; None when not known."""
+    if event.source is Source.BLUETOOTH:
+        return _CONTROLLER_NAME if event.slot == CONTROLLER_SLOT else None
+    return _CAUSES.get(event.source)

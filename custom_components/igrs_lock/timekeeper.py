@@ -1,0 +1,169 @@
+"""Keeps a lock's clock and its UTC offsets right (ILP1 section 4, rule 5)."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from homeassistant.const import EVENT_CORE_CONFIG_UPDATE
+from homeassistant.core import CALLBACK_TYPE, Event, HassJob, HomeAssistant, callback
+from homeassistant.helpers import issue_registry as ir
+from homeassistant.helpers.event import async_call_later
+from homeassistant.util import dt as dt_util
+
+from . import clock
+from .const import DOMAIN, ISSUE_CLOCK, TIME_INTERVAL, TIME_RETRY
+from .errors import OperationError
+from .ilp import Request, Result, requests
+
+if TYPE_CHECKING:
+    import asyncio
+    from datetime import datetime
+
+    from .coordinator import IgrsLockCoordinator
+    from .store import Memory
+
+_LOGGER = logging.getLogger(__name__)
+
+
+def time_requests(offsets: clock.Offsets, *, force: bool) -> tuple[Request, Request]:
+    """Return the requests that set time and offsets now; send them without delay."""
+    return (
+        requests.set_time(round(time.time()), offsets.now, force=force),
+        requests.set_next_utc_offset(offsets.change_at, offsets.then),
+    )
+
+
+@callback
+def clock_is_right(memory: Memory, last_set: int) -> bool:
+    """Whether a lock may be set from this machine's clock.
+
+    On the owner's word alone the clock must not have gone back behind the time set last.
+    """
+    now = time.time()
+    if not clock.plausible(now):
+        return False
+    return clock.kernel_synchronised() or (memory.clock_vouched and now >= last_set)
+
+
+class TimeKeeper:
+    """Sets one lock's time daily, when offsets change, and when the lock's time is off."""
+
+    def __init__(self, hass: HomeAssistant, coordinator: IgrsLockCoordinator) -> None:
+        self._hass = hass
+        self._coordinator = coordinator
+        self._remembered = coordinator.remembered
+        self._wrong = False
+        self._retry_at = 0.0
+        self._unsure_since: float | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._cancel_timer: CALLBACK_TYPE | None = None
+
+    @callback
+    def async_start(self) -> CALLBACK_TYPE:
+        """Begin; returns what ends it."""
+        unsubscribe = self._hass.bus.async_listen(EVENT_CORE_CONFIG_UPDATE, self._config_updated)
+
+        @callback
+        def stop() -> None:
+            unsubscribe()
+            self._disarm()
+            if self._task is not None:
+                self._task.cancel()
+
+        return stop
+
+    @callback
+    def async_nudge(self, *, wrong: bool = False) -> None:
+        """Set the time now if that is due and possible, else later.
+
+        `wrong`: the lock does not know the time, or an answer was more than 2 s off.
+        """
+        self._wrong |= wrong
+        if self._task is not None and not self._task.done():
+            return
+        now = time.time()
+        if not self._is_due(now):
+            self._arm(self._remembered.get("time_set", 0) + TIME_INTERVAL - now)
+        elif not clock_is_right(self._coordinator.memory, self._remembered.get("time_set", 0)):
+            self._unsure()
+            self._arm(TIME_RETRY)
+        elif (wait := self._retry_at - self._hass.loop.time()) > 0:
+            self._arm(wait)
+        elif self._coordinator.available:
+            # Otherwise the lock's return nudges.
+            self._unsure_since = None
+            ir.async_delete_issue(self._hass, DOMAIN, ISSUE_CLOCK)
+            self._task = self._coordinator.config_entry.async_create_background_task(
+                self._hass, self._async_set(), f"{self._coordinator.client.name} time"
+            )
+
+    async def _async_set(self) -> None:
+        offsets = clock.offsets(dt_util.get_default_time_zone())
+        client = self._coordinator.client
+        try:
+            # Connecting takes a while: what is sent after it must be the time of then.
+            await client.async_request(requests.get_status())
+            force = clock.kernel_synchronised()
+            replies = await client.async_request(*time_requests(offsets, force=force))
+        except OperationError as err:
+            _LOGGER.debug("%s: time not set: %s", client.name, err)
+        else:
+            if all(reply.result is Result.DONE for reply in replies):
+                self._wrong = False
+                self._remembered["time_set"] = round(time.time())
+                self._remembered["offsets"] = list(offsets)
+                self._coordinator.memory.schedule_save()
+            else:
+                _LOGGER.warning(
+                    "%s did not take the time: its clock is more than ten minutes off this"
+                    " machine's, which no time service keeps right",
+                    client.name,
+                )
+        self._retry_at = self._hass.loop.time() + TIME_RETRY
+        self._arm(TIME_RETRY)
+
+    def _is_due(self, now: float) -> bool:
+        if self._wrong or now - self._remembered.get("time_set", 0) >= TIME_INTERVAL:
+            return True
+        current = clock.offsets(dt_util.get_default_time_zone(), now)
+        return self._remembered.get("offsets") != list(current)
+
+    @callback
+    def _unsure(self) -> None:
+        # A time service needs a while after a start.
+        now = self._hass.loop.time()
+        if self._unsure_since is None:
+            self._unsure_since = now
+        elif now - self._unsure_since >= TIME_RETRY - 1:
+            ir.async_create_issue(
+                self._hass,
+                DOMAIN,
+                ISSUE_CLOCK,
+                is_fixable=True,
+                severity=ir.IssueSeverity.WARNING,
+                translation_key=ISSUE_CLOCK,
+            )
+
+    @callback
+    def _config_updated(self, _event: Event) -> None:
+        self.async_nudge()
+
+    @callback
+    def _arm(self, seconds: float) -> None:
+        self._disarm()
+        self._cancel_timer = async_call_later(
+            self._hass, max(1.0, seconds), HassJob(self._tick, cancel_on_shutdown=True)
+        )
+
+    @callback
+    def _disarm(self) -> None:
+        if self._cancel_timer is not None:
+            self._cancel_timer()
+            self._cancel_timer = None
+
+    @callback
+    def _tick(self, _now: datetime) -> None:
+        self._cancel_timer = None
+        self.async_nudge()
