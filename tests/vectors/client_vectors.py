@@ -1,6 +1,6 @@
 """The client's side of ILP1 against a file of vectors.
 
-    python client_vectors.py FILE        with the integration's folder on the path
+    python client_vectors.py FILE
 
 Derives every value from its inputs and compares. Prints one line of JSON with the number of
 checks in each part; a mismatch ends it with a sentence and status 1.
@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import client_path  # noqa: F401  # makes the next imports possible
 from client_frames import FrameRound
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from ilp import (

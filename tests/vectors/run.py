@@ -41,7 +41,7 @@ IMPLEMENTATIONS = (
         "client",
         PYTHON,
         "client_vectors.py",
-        {"PYTHONPATH": str(ROOT / "custom_components" / "igrs_lock")},
+        {},
         # Invitations come later.
         frozenset({"join"}),
     ),
