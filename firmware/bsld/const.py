@@ -94,7 +94,7 @@ BAD_VALUE = 12
 NOT_SUPPORTED = 13
 BATTERY_TOO_LOW = 14
 
-# Rights [D]
+# What an account may: bits of its rights [D]
 RIGHT_LOCK = 0x01
 RIGHT_UNLOCK = 0x02
 RIGHT_OPEN = 0x04
@@ -129,7 +129,7 @@ BATTERY_UNKNOWN = 255
 # At or below this charge the motor is not started: a bolt that stops half-way is worse [D]
 BATTERY_CRITICAL = 2
 
-# Events [D]
+# Events in the log, some also sent as state events [D]
 EV_LOCKED = 1
 EV_UNLOCKED = 2
 EV_OPENED = 3
@@ -155,7 +155,7 @@ SRC_AUTO_LOCK = 4
 SRC_BUTTON = 5
 SRC_NETWORK = 6
 
-# Options [D]
+# Numbers of the options [D]
 OPT_AUTO_LOCK = 1
 OPT_SOUND = 2
 OPT_KEYPAD = 3

@@ -22,15 +22,12 @@ class Clock(Protocol):
 
     def uptime_ms(self) -> int:
         """Milliseconds since power-up: monotonic, never set, never wrapping."""
-        ...
 
     def rtc(self) -> "int | None":
         """Unix seconds of a battery-backed clock, None without one or when it lost its time."""
-        ...
 
     def set_rtc(self, unix: int) -> None:
         """Set the battery-backed clock to Unix seconds; nothing to do without one."""
-        ...
 
 
 class Storage(Protocol):
@@ -43,27 +40,21 @@ class Storage(Protocol):
 
     def read(self, name: str) -> "bytes | None":
         """Return the whole contents, None if there is no such file."""
-        ...
 
     def append(self, name: str, data: bytes) -> None:
         """Add data at the end of a file, made if missing."""
-        ...
 
     def write(self, name: str, data: bytes) -> None:
         """Replace a file's contents."""
-        ...
 
     def rename(self, old: str, new: str) -> None:
         """Give a file another name, replacing what had it."""
-        ...
 
     def remove(self, name: str) -> None:
         """Delete a file; a missing one is no error."""
-        ...
 
     def names(self) -> "list[str]":
         """Return the names of all files, in any order."""
-        ...
 
 
 class Motor(Protocol):
@@ -71,11 +62,9 @@ class Motor(Protocol):
 
     def start(self, operation: int) -> None:
         """Begin a movement: 1 lock, 2 unlock, 3 open (pull the latch too). Returns at once."""
-        ...
 
     def stop(self) -> None:
         """Cut the drive's current: the movement ended, well or not."""
-        ...
 
 
 class Radio(Protocol):
@@ -87,18 +76,15 @@ class Radio(Protocol):
         Also goes on while connections exist. Called again with the same values after a
         connection began or ended, for radios whose advertising stops then.
         """
-        ...
 
     def notify(self, conn: "Hashable", data: bytes) -> bool:
         """Send one notification of the response characteristic (at most MTU - 3 bytes).
 
         False: not now (buffers full), the core tries again from `poll`.
         """
-        ...
 
     def disconnect(self, conn: "Hashable") -> None:
         """End a connection; `Lock.disconnected` may come during the call or later."""
-        ...
 
 
 class Indicator(Protocol):
@@ -106,7 +92,6 @@ class Indicator(Protocol):
 
     def show(self, what: str) -> None:
         """Show "identify" (for 5 s), "alert", "setup", "ok" or "refused"."""
-        ...
 
 
 class Ports:
