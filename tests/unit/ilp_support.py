@@ -113,9 +113,7 @@ class PairingLock:
         client_public = request[1:]
         public = self._private.public_key().public_bytes_raw()
         shared = self._private.exchange(X25519PublicKey.from_public_bytes(client_public))
-        prk = mac(
-            self._setup_code, b"ILP1 pair", self._device_id, client_public, public, shared
-        )
+        prk = mac(self._setup_code, b"ILP1 pair", self._device_id, client_public, public, shared)
         self.lock_key = mac(prk, b"lock key")[:16]
         self.client_confirm = mac(prk, b"client confirm")[:16]
         return b"\x02" + public + mac(prk, b"lock confirm")[:16]

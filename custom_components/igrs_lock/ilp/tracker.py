@@ -52,7 +52,7 @@ class AdvertisementTracker:
         self.advertisement: Advertisement | None = None
         self.heard_at: float | None = None
         self.advanced_at: float | None = None
-        self._data = b""
+        self._data: bytes | None = None
         self._first_at: float | None = None
         self._packet_at: float | None = None
         self._behind_since: float | None = None
@@ -97,7 +97,7 @@ class AdvertisementTracker:
         if self.counter is not None and (
             advertisement.counter < self.counter
             # The counter grows before the state changes, so one counter has one content.
-            or (advertisement.counter == self.counter and self._data)
+            or (advertisement.counter == self.counter and self._data is not None)
         ):
             self._behind_at = now
             if self._behind_since is None:
@@ -116,7 +116,7 @@ class AdvertisementTracker:
         if counter != self.counter:
             self.counter = counter
             self.advertisement = None
-            self._data = b""
+            self._data = None
         self.advanced_at = now
         self._behind_since = None
 
