@@ -82,6 +82,11 @@ class Link:
             raise LinkLostError("the lock's characteristics are missing")
         return link
 
+    @property
+    def connected(self) -> bool:
+        """Whether the connection is there, as far as is known."""
+        return self._client is not None
+
     async def send(self, message: bytes) -> None:
         """Write a message without waiting for an answer to each fragment."""
         client, request = self._client, self._request

@@ -74,6 +74,12 @@ class Memory:
         return self._locks.setdefault(device_id, LockMemory())
 
     @callback
+    def renew(self, device_id: str) -> LockMemory:
+        """Return an empty memory for a lock with a new key."""
+        self._locks[device_id] = LockMemory()
+        return self._locks[device_id]
+
+    @callback
     def forget(self, device_id: str) -> None:
         """Drop a lock's memory."""
         if self._locks.pop(device_id, None) is not None:
