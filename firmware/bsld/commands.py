@@ -143,7 +143,7 @@ class Commands:
         if command == c.REMOVE_ID:
             return self._reply(command, result, self._state(), lock.owner.epoch.to_bytes(2, "big"))
         if command == c.AUTHENTICATE:
-            return self._reply(command, result, c.SLOT_NOBODY, 0, 0, lock.clock.trusted)
+            return self._reply(command, result, c.SLOT_NOBODY, 0, 0, int(lock.clock.trusted))
         if command in _OTHER_FORM:
             named = command in (c.GET_OPTION, c.READ_ACCOUNT)
             return self._reply(command, result, value[:1] if named else b"")
@@ -176,7 +176,7 @@ class Commands:
             return self._closed(command, session.ended)
         session.authenticated = True
         return self._reply(
-            command, c.DONE, account.slot, account.rights, account.uses, lock.clock.trusted
+            command, c.DONE, account.slot, account.rights, account.uses, int(lock.clock.trusted)
         )
 
     def _operate(self, session: "Session", value: bytes, command: int) -> "list[bytes]":
@@ -268,11 +268,11 @@ class Commands:
             return self._refuse(command, value, account)
         raw = account.pack()
         now = self._lock.clock.now()
-        return [
-            *self._reply(command, c.DONE, account.slot, raw[9:11], raw[19:24]),
-            encode(command, c.RECORD, account.account_id, now),
-            encode(command, c.RECORD, raw[11:19] + bytes((bool(account.pin),)), now),
-        ]
+        answers = self._reply(command, c.DONE, account.slot, raw[9:11], raw[19:24])
+        answers.append(encode(command, c.RECORD, account.account_id, now))
+        pin_set = bytes((bool(account.pin),))
+        answers.append(encode(command, c.RECORD, raw[11:19] + pin_set, now))
+        return answers
 
     # --- time, options and the rest -----------------------------------------------------------
 
@@ -334,11 +334,10 @@ class Commands:
         lock = self._lock
         key = lock.owner.advertisement_key or b""
         now = lock.clock.now()
-        return [
-            *self._reply(command, c.DONE, lock.owner.epoch.to_bytes(2, "big")),
-            encode(command, c.RECORD, b"\x00" + key[:8], now),
-            encode(command, c.RECORD, b"\x01" + key[8:], now),
-        ]
+        answers = self._reply(command, c.DONE, lock.owner.epoch.to_bytes(2, "big"))
+        answers.append(encode(command, c.RECORD, b"\x00" + key[:8], now))
+        answers.append(encode(command, c.RECORD, b"\x01" + key[8:], now))
+        return answers
 
     def _identify(self, _session: "Session", _value: bytes, command: int) -> "list[bytes]":
         self._lock.ports.indicator.show("identify")

@@ -100,7 +100,7 @@ class Lock:
         self._depth = 0
         self._again = False
         self._started = False
-        store = Store(ports.storage)
+        self.store = store = Store(ports.storage)
         self.owner = Owner(store)
         self.options = Options(store, self.capabilities, mains)
         self.accounts = Accounts(store, slots)

@@ -1,0 +1,228 @@
+"""A board without hardware: the lock core's ports as plain objects, on CPython and MicroPython.
+
+Time stands still unless it is moved, random numbers follow from a seed, flash can lose its power
+at any byte, and everything the lock does is written down.
+"""
+
+import hashlib
+
+from bsld import const as c
+from bsld.lock import Lock
+from bsld.ports import Ports
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+    from typing import Any
+
+DEVICE_ID = bytes.fromhex("7ebf64669818")
+SETUP_CODE = bytes.fromhex("44ebf213dc68fb934244")
+ALL_CAPABILITIES = (
+    c.CAP_LATCH | c.CAP_DOOR_SENSOR | c.CAP_KEYPAD | c.CAP_AUTO_LOCK | c.CAP_RTC | c.CAP_LOG
+)
+
+
+class PowerCut(BaseException):
+    """The power is gone: nothing the lock does from here on happens."""
+
+
+class Clock:
+    """Uptime that is moved by hand, and a battery-backed clock that may have no battery."""
+
+    def __init__(self) -> None:
+        self.ms = 0
+        self.unix: int | None = None
+        self.has_rtc = False
+
+    def uptime_ms(self) -> int:
+        return self.ms
+
+    def rtc(self) -> "int | None":
+        return self.unix if self.has_rtc else None
+
+    def set_rtc(self, unix: int) -> None:
+        self.unix = unix
+
+
+class Flash:
+    """Files in memory. `cut_after` more steps the power goes: a step is a byte, or a whole call."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.cut_after: int | None = None
+        self.steps = 0
+        self.writes = 0
+
+    def _step(self) -> None:
+        self.steps += 1
+        if self.cut_after is not None:
+            if self.cut_after <= 0:
+                raise PowerCut
+            self.cut_after -= 1
+
+    def _pour(self, name: str, before: bytes, data: bytes) -> None:
+        self.writes += 1
+        self._step()
+        self.files[name] = before
+        for at in range(len(data)):
+            self._step()
+            self.files[name] = before + data[: at + 1]
+
+    def read(self, name: str) -> "bytes | None":
+        return self.files.get(name)
+
+    def append(self, name: str, data: bytes) -> None:
+        self._pour(name, self.files.get(name, b""), data)
+
+    def write(self, name: str, data: bytes) -> None:
+        self._pour(name, b"", data)
+
+    def rename(self, old: str, new: str) -> None:
+        self._step()
+        self.files[new] = self.files.pop(old)
+
+    def remove(self, name: str) -> None:
+        self._step()
+        self.files.pop(name, None)
+
+    def names(self) -> "list[str]":
+        return list(self.files)
+
+
+class Motor:
+    """Writes down what it was told; `instant` makes it arrive at once."""
+
+    def __init__(self, board: "Board") -> None:
+        self._board = board
+        self.started: list[int] = []
+        self.stopped = 0
+        self.instant = False
+
+    def start(self, operation: int) -> None:
+        self.started.append(operation)
+        if self.instant:
+            self._board.arrive()
+
+    def stop(self) -> None:
+        self.stopped += 1
+
+
+class Radio:
+    """What is on the air, and what each connection was sent."""
+
+    def __init__(self, board: "Board") -> None:
+        self._board = board
+        self.data = b""
+        self.interval = 0
+        self.connectable = False
+        self.advertised: list[tuple[bytes, int, bool]] = []
+        self.sent: list[tuple[Hashable, bytes]] = []
+        self.dropped: list[Hashable] = []
+        self.room: int | None = None
+
+    def advertise(self, data: bytes, interval_ms: int, connectable: bool) -> None:
+        self.data = data
+        self.interval = interval_ms
+        self.connectable = connectable
+        self.advertised.append((data, interval_ms, connectable))
+
+    def notify(self, conn: "Hashable", data: bytes) -> bool:
+        if self.room is not None:
+            if self.room == 0:
+                return False
+            self.room -= 1
+        self.sent.append((conn, data))
+        return True
+
+    def disconnect(self, conn: "Hashable") -> None:
+        self.dropped.append(conn)
+
+
+class Indicator:
+    """What was shown."""
+
+    def __init__(self) -> None:
+        self.shown: list[str] = []
+
+    def show(self, what: str) -> None:
+        self.shown.append(what)
+
+
+class Board:
+    """One lock's hardware. `boot` puts the power on, `cut` takes it away."""
+
+    def __init__(self, **settings: "Any") -> None:
+        self.device_id = DEVICE_ID
+        self.setup_code = SETUP_CODE
+        self.settings: dict[str, Any] = {"capabilities": ALL_CAPABILITIES}
+        self.settings.update(settings)
+        self.flash = Flash()
+        self.clock = Clock()
+        self.queued_random: list[bytes] = []
+        self._drawn = 0
+        self.bolt = c.BOLT_LOCKED
+        self._new_parts()
+
+    def _new_parts(self) -> None:
+        self.motor = Motor(self)
+        self.radio = Radio(self)
+        self.indicator = Indicator()
+
+    def random(self, size: int) -> bytes:
+        if self.queued_random:
+            return self.queued_random.pop(0)
+        out = b""
+        while len(out) < size:
+            self._drawn += 1
+            out += hashlib.sha256(b"board" + self._drawn.to_bytes(4, "big")).digest()
+        return out[:size]
+
+    def make(self) -> Lock:
+        """A lock on this board, not started."""
+        ports = Ports(self.clock, self.random, self.flash, self.motor, self.radio, self.indicator)
+        return Lock(ports, self.device_id, self.setup_code, **self.settings)
+
+    def boot(self) -> Lock:
+        """Power on, with the bolt where it is and the door closed."""
+        self._new_parts()
+        self.clock.ms = 0
+        self.lock = self.make()
+        self.lock.start()
+        self.lock.bolt_sensed(self.bolt)
+        if self.settings["capabilities"] & c.CAP_DOOR_SENSOR:
+            self.lock.door_sensed(False)
+        self.lock.battery_measured(87, False)
+        return self.lock
+
+    def cut(self, seconds: int = 1) -> None:
+        """The power was away for some seconds; the battery-backed clock ran on."""
+        self.flash.cut_after = None
+        if self.clock.unix is not None:
+            self.clock.unix += seconds
+
+    def arrive(self) -> None:
+        """The bolt reaches where the motor was told to bring it."""
+        targets = {c.OP_LOCK: c.BOLT_LOCKED, c.OP_UNLOCK: c.BOLT_UNLOCKED, c.OP_OPEN: c.BOLT_OPEN}
+        self.sense(targets[self.motor.started[-1]])
+
+    def sense(self, bolt: int) -> None:
+        """The bolt is somewhere else now, for whatever reason."""
+        self.bolt = bolt
+        self.lock.bolt_sensed(bolt)
+
+    def pass_time(self, seconds: float) -> None:
+        """Time goes by, and the lock is polled whenever it asked for it."""
+        end = self.clock.ms + int(seconds * 1000)
+        while True:
+            wait = self.lock.poll()
+            if self.clock.ms + wait >= end:
+                break
+            self._move(max(wait, 1))
+        self._move(end - self.clock.ms)
+        self.lock.poll()
+
+    def _move(self, ms: int) -> None:
+        before = self.clock.ms // 1000
+        self.clock.ms += ms
+        if self.clock.unix is not None:
+            self.clock.unix += self.clock.ms // 1000 - before
