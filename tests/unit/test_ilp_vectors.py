@@ -204,6 +204,30 @@ def test_a_report_that_cannot_be_right_fails(report: str) -> None:
         run.check_report(CLIENT, report, VECTORS)
 
 
+def test_every_implementation_fits_the_vectors(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run.main([str(FILE)]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in told] == [
+        "client",
+        "lock on CPython",
+        "lock on MicroPython",
+    ]
+
+
+# The first value of each part, for the locks: every run is a process.
+FIRST = {place[:1]: place for place in reversed(PLACES)}.values()
+
+
+@pytest.mark.parametrize("lock", run.IMPLEMENTATIONS[1:], ids=lambda lock: lock.name)
+@pytest.mark.parametrize("place", FIRST, ids=lambda place: ".".join(map(str, place)))
+def test_one_value_changed_does_not_fit_the_lock(
+    tmp_path: Path, lock: run.Implementation, place: Place
+) -> None:
+    vectors = changed(place)
+    with pytest.raises(run.FailedError):
+        run.run(lock, written(tmp_path, vectors), vectors)
+
+
 def test_the_command_fails_for_a_mismatch_and_names_the_implementation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -122,7 +122,7 @@ def main(arguments: list[str]) -> int:
             print(f"{implementation.name}: FAILED: {error}")
             status = 1
         else:
-            covered = ", ".join(f"{part} {count}" for part, count in parts.items())
+            covered = ", ".join(f"{part} {parts[part]}" for part in form.PARTS if part in parts)
             print(f"{implementation.name}: {sum(parts.values())} passed ({covered})")
     return status
 
