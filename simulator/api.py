@@ -308,5 +308,6 @@ async def stream(request: web.Request) -> web.StreamResponse:
                 await response.write(b": still here\n\n")
                 continue
             if item is None:
-                return response
+                break
             await send(*item)
+    return response

@@ -109,7 +109,7 @@ class VirtualLock:
     async def _power_on(self) -> None:
         flash = self.folder / "flash"
         flash.mkdir(exist_ok=True)
-        self._storage = CuttableStorage(FileStorage(str(flash)))
+        self._storage = CuttableStorage(FileStorage(str(flash), sync=False))
         self._clock.power_up()
         self.air = air = LockRadio(self._radio, self.identity.device_id, self)
         ports = Ports(
