@@ -1,15 +1,17 @@
 """A small client of Home Assistant's own HTTP and WebSocket interfaces, as its web page and its apps use them."""
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
-from types import TracebackType
-from typing import Any, Self
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Self
 
 import aiohttp
 
-from .errors import DemoError, RequestRefused
+from .errors import DemoError, RefusedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
 
 _REQUEST_SECONDS = 60.0
 
@@ -98,14 +100,14 @@ class Client:
     async def request(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         """One request, with its JSON answer.
 
-        Raises RequestRefused with Home Assistant's words.
+        Raises RefusedError with Home Assistant's words.
         """
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         async with self._session.request(
             method, f"{self.url}{path}", json=body, headers=headers
         ) as response:
             if response.status >= 400:
-                raise RequestRefused(
+                raise RefusedError(
                     f"{method} {path}: {response.status} {(await response.text())[:300]}"
                 )
             return await response.json(content_type=None)
@@ -188,7 +190,7 @@ class Client:
             if message["success"]:
                 answer.set_result(message["result"])
             else:
-                answer.set_exception(RequestRefused(message["error"]["message"]))
+                answer.set_exception(RefusedError(message["error"]["message"]))
         elif message["type"] == "event" and (handler := self._handlers.get(message["id"])):
             handler(message["event"])
             self._notify()
@@ -209,7 +211,7 @@ class Client:
     async def command(self, kind: str, **fields: Any) -> Any:
         """One WebSocket command with its answer.
 
-        Raises RequestRefused with Home Assistant's words, DemoError when the connection ends.
+        Raises RefusedError with Home Assistant's words, DemoError when the connection ends.
         """
         identifier, answer = self._new_command()
         return await self._send(identifier, answer, kind, fields)
@@ -248,7 +250,7 @@ class Client:
         )
 
     async def wait_until(
-        self, condition: Callable[[], bool], what: str, seconds: float = 30.0
+        self, condition: Callable[[], bool], what: str, seconds: float | None = 30.0
     ) -> None:
         """Wait until a condition on what was published holds.
 
@@ -283,6 +285,23 @@ class Client:
             if asyncio.get_running_loop().time() > deadline:
                 raise DemoError(f"Home Assistant did not finish starting within {seconds:.0f} s")
             await asyncio.sleep(0.1)
+
+    async def history(self, entity_id: str, since: float) -> list[State]:
+        """Every recorded state of an entity from a time (Unix seconds) on, oldest first."""
+        start = datetime.fromtimestamp(since, UTC).isoformat()
+        found = await self.command(
+            "history/history_during_period",
+            start_time=start,
+            entity_ids=[entity_id],
+            include_start_time_state=False,
+            significant_changes_only=False,
+            minimal_response=False,
+            no_attributes=True,
+        )
+        return [
+            State(entity_id, state["s"], {}, state.get("lc", state["lu"]))
+            for state in found.get(entity_id, [])
+        ]
 
     # -- Config flows -------------------------------------------------------------------------------------------------
 

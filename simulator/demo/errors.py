@@ -5,5 +5,5 @@ class DemoError(Exception):
     """Something in the way of the demo. The text is for the person at the terminal."""
 
 
-class RequestRefused(DemoError):
+class RefusedError(DemoError):
     """Home Assistant or the simulator answered a request with an error."""

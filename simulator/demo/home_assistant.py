@@ -3,14 +3,17 @@
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import aiohttp
 
 from .errors import DemoError
 from .ha_config import STAND_INS
 from .processes import Child
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
 
 _RESTART_EXIT_CODE = 100
 _READY_SECONDS = 120.0

@@ -7,11 +7,13 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from .errors import DemoError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
 _TAIL_BYTES = 16_384

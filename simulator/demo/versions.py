@@ -6,17 +6,22 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Sequence
 from importlib.metadata import version as installed_version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .errors import DemoError
 from .ha_config import ROOT
 from .progress import say
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 _WALKER = ROOT / "scripts" / "ha_requirements.py"
 # What the virtual adapter imports and Home Assistant does not bring; the versions are those of the lock file.
 _ADAPTER_PACKAGES = ("bumble",)
+_RECIPE = hashlib.sha256(_WALKER.read_bytes() + Path(__file__).read_bytes()).hexdigest()
+"""An environment made by another recipe is made anew."""
 _MISSING = re.compile(r"there is no version of ([\w.-]+)==([\w.]+)")
 
 
@@ -40,9 +45,8 @@ async def python_with(wanted: str) -> tuple[str, Path]:
         return version, Path(sys.executable)
     folder = ROOT / f".venv-ha-{version}"
     python = folder / "bin" / "python"
-    recipe = hashlib.sha256(_WALKER.read_bytes() + Path(__file__).read_bytes()).hexdigest()
     ready = folder / ".ready"
-    if python.exists() and ready.exists() and ready.read_text() == recipe:
+    if python.exists() and ready.exists() and ready.read_text() == _RECIPE:
         return version, python
     say(f"installing Home Assistant {version} into {folder.name}")
     shutil.rmtree(folder, ignore_errors=True)
@@ -60,7 +64,7 @@ async def python_with(wanted: str) -> tuple[str, Path]:
         ],
         folder / "overrides.txt",
     )
-    ready.write_text(recipe)
+    ready.write_text(_RECIPE)
     return version, python
 
 
@@ -70,7 +74,7 @@ async def _install(python: Path, requirements: list[str], overrides: Path | None
     A registry may lack a version that a fresh Home Assistant pins. With `overrides` (a file for them) the next older one
     is taken then, which is said: they belong to integrations that the demo only needs to be importable.
     """
-    command = [_uv(), "pip", "install", "--quiet", "--python", python, *requirements]
+    command = [_uv(), "pip", "install", "--quiet", "--python", str(python), *requirements]
     relaxed: list[str] = []
     while True:
         try:
@@ -81,9 +85,13 @@ async def _install(python: Path, requirements: list[str], overrides: Path | None
                 raise
             say(f"the registry has no {missing[1]} {missing[2]}: taking an older one")
             relaxed.append(f"{missing[1]}<={missing[2]}")
-            overrides.write_text("\n".join(relaxed) + "\n")
+            _write_lines(overrides, relaxed)
         else:
             return
+
+
+def _write_lines(path: Path, lines: list[str]) -> None:
+    path.write_text("\n".join(lines) + "\n")
 
 
 async def _newest() -> str:

@@ -1,0 +1,152 @@
+"""The demo's dashboard: each lock with its door, battery and log, as far as Home Assistant has them."""
+
+import contextlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from .errors import RefusedError
+
+if TYPE_CHECKING:
+    from .client import Client
+
+DOMAIN = "igrs_lock"
+URL_PATH = "igrs-lock"
+_TITLE = "IGRS Lock"
+_ORDER = ("lock", "binary_sensor", "sensor", "event")
+
+
+@dataclass
+class Device:
+    """A lock in Home Assistant's registries."""
+
+    id: str
+    name: str
+    entities: list[str] = field(default_factory=list)
+
+
+async def devices(client: Client) -> list[Device]:
+    """Home Assistant's locks of this integration, by name, with their entities in the order shown."""
+    found = {
+        device["id"]: Device(device["id"], device["name_by_user"] or device["name"] or "Lock")
+        for device in await client.command("config/device_registry/list")
+    }
+    for entity in await client.command("config/entity_registry/list"):
+        if (
+            entity["platform"] == DOMAIN
+            and entity["device_id"] in found
+            and not entity["disabled_by"]
+        ):
+            found[entity["device_id"]].entities.append(entity["entity_id"])
+    locks = [device for device in found.values() if any(map(_is_lock, device.entities))]
+    for device in locks:
+        device.entities.sort(key=lambda entity: (_ORDER.index(_domain(entity)), entity))
+    return sorted(locks, key=lambda device: device.name)
+
+
+async def save(client: Client, locks: list[Device], waiting: bool, simulator_url: str) -> None:
+    """Make the dashboard for what is paired now, and the one that Home Assistant opens with.
+
+    With `waiting` it says how to pair the locks that are left.
+    """
+    dashboards = await client.command("lovelace/dashboards/list")
+    if all(dashboard["url_path"] != URL_PATH for dashboard in dashboards):
+        await client.command(
+            "lovelace/dashboards/create",
+            url_path=URL_PATH,
+            title=_TITLE,
+            icon="mdi:lock",
+            show_in_sidebar=True,
+            require_admin=False,
+            mode="storage",
+        )
+        # Only a convenience: without it the dashboard is one click away in the side bar.
+        with contextlib.suppress(RefusedError):
+            await client.command(
+                "frontend/set_system_data", key="core", value={"default_panel": URL_PATH}
+            )
+    await client.command(
+        "lovelace/config/save", url_path=URL_PATH, config=config(locks, waiting, simulator_url)
+    )
+
+
+def config(locks: list[Device], waiting: bool, simulator_url: str) -> dict[str, Any]:
+    """The dashboard's configuration, as its own editor would store it."""
+    sections = [_section(device) for device in locks]
+    if waiting or not locks:
+        sections.append(_pairing_section(simulator_url))
+    return {
+        "title": _TITLE,
+        "views": [
+            {
+                "title": _TITLE,
+                "path": "locks",
+                "type": "sections",
+                "max_columns": 3,
+                "sections": sections,
+            }
+        ],
+    }
+
+
+def _section(device: Device) -> dict[str, Any]:
+    return {
+        "type": "grid",
+        "cards": [
+            {
+                "type": "heading",
+                "heading": device.name,
+                "icon": "mdi:door",
+                "heading_style": "title",
+                "tap_action": {
+                    "action": "navigate",
+                    "navigation_path": f"/config/devices/device/{device.id}",
+                },
+            },
+            *(_tile(entity) for entity in device.entities),
+            {
+                "type": "logbook",
+                "target": {"entity_id": device.entities},
+                "hours_to_show": 24,
+                "grid_options": {"columns": "full", "rows": 6},
+            },
+        ],
+    }
+
+
+def _tile(entity: str) -> dict[str, Any]:
+    tile: dict[str, Any] = {"type": "tile", "entity": entity}
+    if _is_lock(entity):
+        return tile | {
+            "features": [{"type": "lock-commands"}, {"type": "lock-open-door"}],
+            "state_content": ["state", "last_changed"],
+            "grid_options": {"columns": 12},
+        }
+    return tile | {"name": {"type": "entity"}, "grid_options": {"columns": 6}}
+
+
+def _pairing_section(simulator_url: str) -> dict[str, Any]:
+    return {
+        "type": "grid",
+        "cards": [
+            {"type": "heading", "heading": "A lock waits to be paired", "icon": "mdi:bluetooth"},
+            {
+                "type": "markdown",
+                "content": (
+                    "Home Assistant has found it over Bluetooth.\n\n"
+                    "1. Open [Devices & services](/config/integrations/dashboard) and choose"
+                    " **Add** on the lock that was discovered.\n"
+                    "2. Type the setup code on its label: the terminal shows it, and so does"
+                    f" [the simulator's page]({simulator_url}/).\n"
+                ),
+            },
+        ],
+    }
+
+
+def _domain(entity: str) -> str:
+    domain = entity.partition(".")[0]
+    return domain if domain in _ORDER else _ORDER[-1]
+
+
+def _is_lock(entity: str) -> bool:
+    return entity.startswith("lock.")

@@ -1,0 +1,191 @@
+"""Simulator and Home Assistant together, from start to clean stop."""
+
+import asyncio
+import fcntl
+import shutil
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self, TextIO
+
+from . import dashboard, ha_config
+from .client import Client
+from .errors import DemoError
+from .ha_config import Adapter
+from .home_assistant import HomeAssistant
+from .locks import Simulator
+from .processes import free_port, port_is_free
+from .progress import say
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from pathlib import Path
+    from types import TracebackType
+
+_DEFAULT_PORT = 8123
+_FAILURES = 10
+GATEWAY = "hallway"
+"""Name of the demo's Bluetooth adapter on the simulated radio."""
+
+
+@dataclass
+class Setup:
+    """What a demo is started with."""
+
+    folder: Path
+    """Keeps Home Assistant's configuration, the locks' state and the logs between runs."""
+    python: Path
+    """Interpreter that has Home Assistant."""
+    locks: int = 1
+    port: int | None = None
+    """Port of Home Assistant; None: 8123, or a free one if that is taken; 0: a free one."""
+    simulator_options: tuple[str, ...] = ()
+
+
+class Demo:
+    """A running demo. `async with` starts and stops it, whatever happens in between."""
+
+    simulator: Simulator
+    home_assistant: HomeAssistant
+
+    def __init__(self, setup: Setup) -> None:
+        self.setup = setup
+        self.logs = setup.folder / "logs"
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._start()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._stack.aclose()
+
+    async def _start(self) -> None:
+        setup = self.setup
+        port = _port(setup.port)
+        self._stack.enter_context(_claim(setup.folder))
+        shutil.rmtree(self.logs, ignore_errors=True)
+        say(f"starting the simulator with {setup.locks} lock{'s' if setup.locks > 1 else ''}")
+        self.simulator = await Simulator.start(
+            setup.folder / "locks",
+            self.logs / "simulator.log",
+            setup.locks,
+            setup.simulator_options,
+        )
+        self._stack.push_async_callback(self.simulator.stop)
+        config = setup.folder / "config"
+        ha_config.write(config, port, [Adapter(self.simulator.hci_ports[0], GATEWAY)])
+        say("starting Home Assistant")
+        self.home_assistant = HomeAssistant(
+            setup.python, config, port, self.logs / "home-assistant.log"
+        )
+        self._stack.push_async_callback(self.home_assistant.stop)
+        await self.home_assistant.start()
+        await self._unless_failed(self.home_assistant.wait_until_served())
+
+    async def sign_in(self) -> Client:
+        """Sign in to Home Assistant when it is served, and wait until it has started."""
+        await self.home_assistant.wait_until_served()
+        client = await Client.sign_in(self.home_assistant.url)
+        try:
+            await client.wait_until_running()
+        except BaseException:
+            await client.close()
+            raise
+        return client
+
+    async def run(self) -> None:
+        """Keep the dashboard in step with what is paired, until cancelled.
+
+        Raises DemoError when the simulator or Home Assistant ends by itself.
+        """
+        await self._unless_failed(self._follow())
+
+    async def _follow(self) -> None:
+        """Sign in, again after each restart, and save the dashboard when locks come and go."""
+        failures = 0
+        while True:
+            try:
+                async with await self.sign_in() as client:
+                    await self._save_dashboard(client)
+                    failures = 0
+                    await self._keep_dashboard(client)
+            except DemoError:
+                # A restart ends the connection. So does the end of Home Assistant, told elsewhere.
+                failures += 1
+                if failures > _FAILURES:
+                    raise
+                await asyncio.sleep(1)
+
+    async def _save_dashboard(self, client: Client) -> None:
+        locks = await dashboard.devices(client)
+        waiting = len(locks) < len(self.simulator.locks)
+        await dashboard.save(client, locks, waiting, self.simulator.url)
+
+    async def _keep_dashboard(self, client: Client) -> None:
+        changes = 0
+
+        def changed(_event: dict[str, Any]) -> None:
+            nonlocal changes
+            changes += 1
+
+        def newer_than(seen: int) -> bool:
+            return changes != seen
+
+        for registry in ("entity_registry_updated", "device_registry_updated"):
+            await client.subscribe(changed, "subscribe_events", event_type=registry)
+        shown = None
+        while True:
+            seen = changes
+            locks = await dashboard.devices(client)
+            if locks != shown:
+                await self._save_dashboard(client)
+                shown = locks
+            await client.wait_until(partial(newer_than, seen), "a change", None)
+
+    async def _unless_failed(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do some work, unless a process ends meanwhile: then raise why."""
+        tasks = [
+            asyncio.create_task(task)
+            for task in (self.simulator.failed(), self.home_assistant.failed(), work)
+        ]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in tasks:
+                if task.done():
+                    task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+
+
+def _port(wanted: int | None) -> int:
+    if wanted == 0:
+        return free_port()
+    if wanted is None:
+        return _DEFAULT_PORT if port_is_free(_DEFAULT_PORT) else free_port()
+    if not port_is_free(wanted):
+        raise DemoError(f"port {wanted} is taken: choose another with --port, or none")
+    return wanted
+
+
+def _claim(folder: Path) -> TextIO:
+    """Keep a second demo off the folder, for as long as the file is open."""
+    folder.mkdir(parents=True, exist_ok=True)
+    claim = (folder / "in-use").open("w")
+    try:
+        fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        claim.close()
+        raise DemoError(f"another demo is running on {folder}") from None
+    return claim
