@@ -4,13 +4,13 @@ Every value is made again from the fields it was read into, so a field in the wr
 its range or a byte that should be 0 shows.
 """
 
+from boards.desk import Board
 from bsld import const as c
 from bsld.commands import Commands
 from bsld.crypto import mac
 from bsld.frames import decode, encode
 from bsld.identifiers import advertisement_key
 from bsld.session import Session
-from lock_board import Board
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ checks in each part; a mismatch ends it with a sentence and status 1.
 import json
 import sys
 
+from boards.desk import Board
 from bsld import advert, identifiers
 from bsld import const as c
 from bsld.crypto import mac, x25519
@@ -16,7 +17,6 @@ from bsld.fragments import MalformedError, Reassembler, fragment
 from bsld.frames import decode
 from bsld.session import Session, SessionOpen
 from bsld.x25519 import BASE
-from lock_board import Board
 from lock_frames import FrameError, FrameRound, run_request
 
 TYPE_CHECKING = False

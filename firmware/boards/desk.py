@@ -1,7 +1,7 @@
-"""A board without hardware: the lock core's ports as plain objects, on CPython and MicroPython.
+"""A board without hardware, for tests on a desk: the ports as plain objects, time moved by hand.
 
-Time stands still unless it is moved, random numbers follow from a seed, flash can lose its power
-at any byte, and everything the lock does is written down.
+Runs on CPython and MicroPython. Random numbers follow from a seed (never use them in a lock),
+flash can lose its power at any byte, and everything the lock does is written down.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ ALL_CAPABILITIES = (
 )
 
 
-class PowerCut(BaseException):
+class PowerCutError(BaseException):
     """The power is gone: nothing the lock does from here on happens."""
 
 
@@ -35,21 +35,29 @@ class Clock:
         self.has_rtc = False
 
     def uptime_ms(self) -> int:
+        """Milliseconds since power-up."""
         return self.ms
 
     def rtc(self) -> "int | None":
+        """What the battery-backed clock says, if there is one."""
         return self.unix if self.has_rtc else None
 
     def set_rtc(self, unix: int) -> None:
+        """Set it."""
         self.unix = unix
 
 
 class Flash:
-    """Files in memory. `cut_after` more steps the power goes: a step is a byte, or a whole call."""
+    """Files in memory.
+
+    After `cut_after` more steps the power goes: a step is a byte, or a whole call. With `full`
+    set nothing more fits behind the first bytes of a write.
+    """
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
         self.cut_after: int | None = None
+        self.full = False
         self.steps = 0
         self.writes = 0
 
@@ -57,35 +65,48 @@ class Flash:
         self.steps += 1
         if self.cut_after is not None:
             if self.cut_after <= 0:
-                raise PowerCut
+                raise PowerCutError
             self.cut_after -= 1
 
     def _pour(self, name: str, before: bytes, data: bytes) -> None:
         self.writes += 1
         self._step()
         self.files[name] = before
+        if self.full:
+            self.files[name] = before + data[:5]
+            raise OSError(28, "no space left on device")
+        if self.cut_after is None:
+            self.steps += len(data)
+            self.files[name] = before + data
+            return
         for at in range(len(data)):
             self._step()
             self.files[name] = before + data[: at + 1]
 
     def read(self, name: str) -> "bytes | None":
+        """See `bsld.ports.Storage`."""
         return self.files.get(name)
 
     def append(self, name: str, data: bytes) -> None:
+        """See `bsld.ports.Storage`."""
         self._pour(name, self.files.get(name, b""), data)
 
     def write(self, name: str, data: bytes) -> None:
+        """See `bsld.ports.Storage`."""
         self._pour(name, b"", data)
 
     def rename(self, old: str, new: str) -> None:
+        """See `bsld.ports.Storage`."""
         self._step()
         self.files[new] = self.files.pop(old)
 
     def remove(self, name: str) -> None:
+        """See `bsld.ports.Storage`."""
         self._step()
         self.files.pop(name, None)
 
     def names(self) -> "list[str]":
+        """See `bsld.ports.Storage`."""
         return list(self.files)
 
 
@@ -99,11 +120,14 @@ class Motor:
         self.instant = False
 
     def start(self, operation: int) -> None:
+        """See `bsld.ports.Motor`."""
         self.started.append(operation)
+        self._board.moves += 1
         if self.instant:
             self._board.arrive()
 
     def stop(self) -> None:
+        """See `bsld.ports.Motor`."""
         self.stopped += 1
 
 
@@ -121,12 +145,15 @@ class Radio:
         self.room: int | None = None
 
     def advertise(self, data: bytes, interval_ms: int, connectable: bool) -> None:
+        """See `bsld.ports.Radio`."""
         self.data = data
         self.interval = interval_ms
         self.connectable = connectable
         self.advertised.append((data, interval_ms, connectable))
+        self._board.on_air.append(data)
 
     def notify(self, conn: "Hashable", data: bytes) -> bool:
+        """See `bsld.ports.Radio`; `room` limits what it takes."""
         if self.room is not None:
             if self.room == 0:
                 return False
@@ -135,6 +162,7 @@ class Radio:
         return True
 
     def disconnect(self, conn: "Hashable") -> None:
+        """See `bsld.ports.Radio`."""
         self.dropped.append(conn)
 
 
@@ -145,6 +173,7 @@ class Indicator:
         self.shown: list[str] = []
 
     def show(self, what: str) -> None:
+        """See `bsld.ports.Indicator`."""
         self.shown.append(what)
 
 
@@ -161,6 +190,9 @@ class Board:
         self.queued_random: list[bytes] = []
         self._drawn = 0
         self.bolt = c.BOLT_LOCKED
+        # Since the board was made, whatever happened to its power
+        self.moves = 0
+        self.on_air: list[bytes] = []
         self._new_parts()
 
     def _new_parts(self) -> None:
@@ -169,6 +201,7 @@ class Board:
         self.indicator = Indicator()
 
     def random(self, size: int) -> bytes:
+        """The same numbers every time, or what was queued."""
         if self.queued_random:
             return self.queued_random.pop(0)
         out = b""
