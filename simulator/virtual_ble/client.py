@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, override
 
 from bleak.backends.client import BaseBleakClient
 from bleak.exc import BleakCharacteristicNotFoundError, BleakError
+from bleak.uuids import normalize_uuid_str
 from bumble import att, core, hci
 from bumble.device import Connection, Peer
 
@@ -34,7 +35,7 @@ _ATT_HEADER = 3
 
 def _uuid(uuid: core.UUID) -> str:
     """A UUID as bleak writes it: 36 lower-case characters."""
-    return str(core.UUID.from_bytes(uuid.to_bytes(force_128=True)).to_hex_str("-")).lower()
+    return normalize_uuid_str(uuid.to_hex_str("-"))
 
 
 class VirtualClient(BaseBleakClient):
