@@ -29,6 +29,8 @@ _LOGGER = logging.getLogger(__name__)
 MTU = 247
 NOTIFICATIONS_WAITING = 8
 """Packets one connection may have waiting in the controller; more wait in the core."""
+_WRITES = (att.Opcode.ATT_WRITE_REQUEST, att.Opcode.ATT_WRITE_COMMAND)
+_PREPARED_WRITES = (att.Opcode.ATT_PREPARE_WRITE_REQUEST, att.Opcode.ATT_EXECUTE_WRITE_REQUEST)
 _Properties = gatt.Characteristic.Properties
 _READABLE = gatt.Characteristic.READABLE
 _WRITEABLE = gatt.Characteristic.WRITEABLE
@@ -121,6 +123,11 @@ class LockRadio:
         self.device.gatt_server.max_mtu = MTU
         self.device.l2cap_channel_manager.register_fixed_channel(att.ATT_CID, self._on_att)
         self.device.on(Device.EVENT_CONNECTION, self._on_connection)
+        self._request = gatt.Characteristic[bytes](
+            UUID(c.REQUEST_UUID),
+            _Properties.WRITE | _Properties.WRITE_WITHOUT_RESPONSE,
+            _WRITEABLE,
+        )
         self._response = gatt.Characteristic[bytes](
             UUID(c.RESPONSE_UUID), _Properties.NOTIFY, _READABLE
         )
@@ -141,12 +148,6 @@ class LockRadio:
             value = gatt.CharacteristicValue[bytes](read=lambda _connection: read())
             return gatt.Characteristic(uuid, _Properties.READ, _READABLE, value)
 
-        request = gatt.Characteristic[bytes](
-            UUID(c.REQUEST_UUID),
-            _Properties.WRITE | _Properties.WRITE_WITHOUT_RESPONSE,
-            _WRITEABLE,
-            gatt.CharacteristicValue[bytes](write=self._on_write),
-        )
         info = live(UUID(c.INFO_UUID), self._core.info)
         battery = live(
             gatt.GATT_BATTERY_LEVEL_CHARACTERISTIC,
@@ -158,7 +159,7 @@ class LockRadio:
             fixed(gatt.GATT_SERIAL_NUMBER_STRING_CHARACTERISTIC, format_device_id(self._device_id)),
         ]
         return [
-            gatt.Service(UUID(c.SERVICE_UUID), [info, request, self._response]),
+            gatt.Service(UUID(c.SERVICE_UUID), [info, self._request, self._response]),
             gatt.Service(gatt.GATT_DEVICE_INFORMATION_SERVICE, device_information),
             gatt.Service(gatt.GATT_BATTERY_SERVICE, [battery]),
         ]
@@ -200,7 +201,7 @@ class LockRadio:
         packet = att.ATT_Handle_Value_Notification(
             attribute_handle=self._response.handle, attribute_value=data
         )
-        self.device.gatt_server.send_gatt_pdu(connection, bytes(packet))
+        self._send(connection, packet)
         return True
 
     def disconnect(self, conn: Hashable) -> None:
@@ -262,23 +263,30 @@ class LockRadio:
         if connection is None or not pdu:
             return
         self._core.trace("att", opcode=pdu[0], bytes=len(pdu), peer=str(connection.peer_address))
-        if pdu[0] in (att.Opcode.ATT_PREPARE_WRITE_REQUEST, att.Opcode.ATT_EXECUTE_WRITE_REQUEST):
+        if pdu[0] in _PREPARED_WRITES:
             # Prepared writes are refused (ILP1 section 3): they have no place in fragments.
             refusal = att.ATT_Error_Response(
                 request_opcode_in_error=pdu[0],
                 attribute_handle_in_error=0,
                 error_code=att.ErrorCode.REQUEST_NOT_SUPPORTED,
             )
-            self.device.gatt_server.send_gatt_pdu(connection, bytes(refusal))
+            self._send(connection, refusal)
+            return
+        if pdu[0] in _WRITES and pdu[1:3] == self._request.handle.to_bytes(2, "little"):
+            # Not through Bumble, which handles a write only after what follows it: by then the
+            # connection may have ended.
+            if pdu[0] == att.Opcode.ATT_WRITE_REQUEST:
+                self._send(connection, att.ATT_Write_Response())
+            if connection in self.connections:
+                self._core.written(connection, pdu[3:])
             return
         try:
             self.device.on_gatt_pdu(handle, pdu)
         except (BaseBumbleError, ValueError, IndexError, struct.error) as error:
             _LOGGER.debug("ignoring a malformed ATT packet: %s", error)
 
-    def _on_write(self, connection: Connection, data: bytes) -> None:
-        if connection in self.connections:
-            self._core.written(connection, data)
+    def _send(self, connection: Connection, packet: att.ATT_PDU) -> None:
+        self.device.gatt_server.send_gatt_pdu(connection, bytes(packet))
 
     def _on_subscription(self, bearer: Connection, notify: bool, _indicate: bool) -> None:
         if bearer in self.connections:
