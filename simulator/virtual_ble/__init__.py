@@ -7,7 +7,8 @@ Not part of IGRS Lock and never installed with it: a development set-up links th
 from typing import TYPE_CHECKING
 
 from homeassistant.components import bluetooth
-from homeassistant.const import CONF_HOST, CONF_MODE, CONF_NAME, CONF_PORT
+from homeassistant.const import CONF_HOST, CONF_MODE, CONF_NAME, CONF_PORT, EVENT_HOMEASSISTANT_STOP
+from homeassistant.core import callback
 from homeassistant.helpers import config_validation as cv
 
 import voluptuous as vol  # isort: skip  # noqa: TID251 - after homeassistant, which installs it
@@ -18,7 +19,7 @@ from .const import CONF_SLOTS, CONF_WAIT_FOR_MTU, DEFAULT_SLOTS, DOMAIN
 from .scanner import VirtualScanner
 
 if TYPE_CHECKING:
-    from homeassistant.core import HomeAssistant
+    from homeassistant.core import CALLBACK_TYPE, Event, HomeAssistant
     from homeassistant.helpers.typing import ConfigType
 
 ADAPTER_SCHEMA = vol.Schema(
@@ -49,7 +50,13 @@ async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
         )
         adapter = Adapter(settings, cache)
         scanner = VirtualScanner(adapter, entry[CONF_MODE])
-        bluetooth.async_register_scanner(hass, scanner)
-        scanner.async_setup()
+        stops = [bluetooth.async_register_scanner(hass, scanner), scanner.async_setup()]
+
+        @callback
+        def stop(_event: Event, stops: list[CALLBACK_TYPE] = stops) -> None:
+            for undo in stops:
+                undo()
+
+        hass.bus.async_listen_once(EVENT_HOMEASSISTANT_STOP, stop)
         hass.async_create_background_task(adapter.run(), f"virtual_ble {adapter.settings.name}")
     return True

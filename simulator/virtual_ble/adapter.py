@@ -209,18 +209,14 @@ class Adapter:
         )
         attempt = asyncio.ensure_future(device.connect_le(address, {hci.Phy.LE_1M: preferences}))
         try:
-            connection = await asyncio.shield(attempt)
+            await asyncio.wait({attempt})
         except asyncio.CancelledError:
-            if attempt.cancelled():  # Bumble does that when the transport is lost; nobody else did
-                self._initiating.release()
-                raise BleakError(f"{self.settings.name}: the simulator is gone") from None
             self.spawn(self._give_up(device, attempt))
             raise
-        except BaseException:
-            self._initiating.release()
-            raise
         self._initiating.release()
-        return connection
+        if attempt.cancelled():  # by Bumble: the transport was lost
+            raise BleakError(f"{self.settings.name}: the simulator is gone")
+        return attempt.result()
 
     async def _give_up(self, device: Device, attempt: asyncio.Future[Connection]) -> None:
         """Stop initiating; hang up if it just succeeded."""
@@ -237,8 +233,8 @@ class Adapter:
             self._initiating.release()
 
     def spawn[T](self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Run something that must not be forgotten before it is done."""
-        task = asyncio.get_running_loop().create_task(coroutine)
+        """Begin something at once that must not be forgotten before it is done."""
+        task = asyncio.Task(coroutine, loop=asyncio.get_running_loop(), eager_start=True)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
         return task

@@ -107,11 +107,10 @@ class VirtualClient(BaseBleakClient):
         self._lost = asyncio.get_running_loop().create_future()
         connection.on(Connection.EVENT_DISCONNECTION, lambda _reason: self._on_end(connection))
         try:
-            mtu = self._gatt(connection.gatt_client.request_mtu(MTU))
+            mtu = self._adapter.spawn(self._gatt(connection.gatt_client.request_mtu(MTU)))
+            mtu.add_done_callback(lambda done: done.cancelled() or done.exception())
             if self._adapter.settings.wait_for_mtu:
                 await mtu
-            else:
-                self._adapter.spawn(_ignore_failure(mtu))
             table = self._adapter.cache.get(self.address) if dangerous_use_bleak_cache else None
             if table is None:
                 table = await self._discover(connection)
@@ -150,7 +149,7 @@ class VirtualClient(BaseBleakClient):
         connection, lost = self._connection, self._lost
         if connection is not None and lost is not None:
             self._adapter.spawn(self._hang_up(connection))
-            await asyncio.shield(lost)
+            await asyncio.wait({lost})
 
     async def _hang_up(self, connection: Connection) -> None:
         try:
@@ -281,11 +280,3 @@ class VirtualClient(BaseBleakClient):
             raise BleakCharacteristicNotFoundError(characteristic.uuid)
         await self._gatt(client.write_value(descriptor.handle, b"\x00\x00", True))
         client.notification_subscribers.pop(characteristic.handle, None)
-
-
-async def _ignore_failure(operation: Coroutine[Any, Any, int]) -> None:
-    """Wait for something that may as well not happen."""
-    try:
-        await operation
-    except BleakError as error:
-        _LOGGER.debug("no larger MTU: %s", error)

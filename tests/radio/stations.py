@@ -69,7 +69,7 @@ class Listener:
         """Connect to the lock, asking for an interval of 15 to 30 ms."""
         preferences = ConnectionParametersPreferences(supervision_timeout=timeout_ms)
         return await self.device.connect_le(
-            LOCK_ADDRESS, {hci.Phy.LE_1M: preferences}, timeout=timeout
+            LOCK_ADDRESS, {hci.Phy.LE_1M: preferences}, timeout=give_up_s
         )
 
 
