@@ -258,17 +258,19 @@ class IgrsLockConfigFlow(ConfigFlow, domain=DOMAIN):
 
     async def _async_progress(self, step: str, done_step: str) -> ConfigFlowResult:
         """Show the work's progress; then go on to `done_step`, or back where it was asked for."""
-        if self._task is None and self._work is not None:
-            self._error = None
-            self._task = self.hass.async_create_task(self._work(), f"{self._name} {step}")
-        if self._task is None or not self._task.done():
+        task = self._task
+        if task is None or not task.done():
+            if task is None and self._work is not None:
+                self._error = None
+                task = self._task = self.hass.async_create_task(self._work(), self._name)
+            # Also when it failed at once: going on from a form would submit the form again.
             return self.async_show_progress(
                 step_id=step,
                 progress_action=step,
                 description_placeholders={"name": self._name},
-                progress_task=self._task,
+                progress_task=task,
             )
-        task, self._task = self._task, None
+        self._task = None
         try:
             self._data = await task
         except NeedsPairingError as err:

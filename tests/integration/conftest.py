@@ -1,0 +1,64 @@
+"""Home Assistant with two virtual gateways, and real lock cores in reach of them.
+
+The clock stands still unless a test moves it: `world.advance` lets seconds pass for Home
+Assistant, its event loop and the locks alike.
+"""
+
+import sys
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "firmware")]
+
+# Before Home Assistant looks for this package in the folder of its own test configuration.
+from world import SETUP_CODE, TestLock, World  # noqa: E402 - the path is set above
+
+import custom_components.igrs_lock  # noqa: E402, F401
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from freezegun.api import FrozenDateTimeFactory
+    from homeassistant.core import HomeAssistant
+    from pytest_homeassistant_custom_component.common import MockConfigEntry
+
+__all__ = ["SETUP_CODE"]
+
+
+@pytest.fixture(autouse=True)
+def _custom_integrations(enable_custom_integrations: None) -> None:
+    """Load the integration from the checkout."""
+
+
+@pytest.fixture
+async def world(hass: HomeAssistant, freezer: FrozenDateTimeFactory) -> AsyncGenerator[World]:
+    """Two gateways, no lock yet; this machine's clock is right."""
+    world = World(hass, freezer)
+    with (
+        patch("custom_components.igrs_lock.link.establish_connection", world.connect),
+        patch("custom_components.igrs_lock.coordinator.MONOTONIC_TIME", world.monotonic),
+        patch("custom_components.igrs_lock.diagnostics.MONOTONIC_TIME", world.monotonic),
+        patch(
+            "custom_components.igrs_lock.clock.kernel_synchronised",
+            lambda: world.kernel_synchronised,
+        ),
+    ):
+        await world.start()
+        yield world
+        await world.stop()
+
+
+@pytest.fixture
+async def lock(world: World) -> TestLock:
+    """A new lock: unpaired, in setup mode, in reach of both gateways, bolt out, door closed."""
+    return world.add_lock()
+
+
+@pytest.fixture
+async def entry(hass: HomeAssistant, world: World, lock: TestLock) -> MockConfigEntry:
+    """The lock's config entry: paired by the real flow, and heard since."""
+    return await world.pair(lock)
