@@ -91,8 +91,8 @@ class HomeAssistant:
                 if self._supervisor is not None and self._supervisor.done():
                     await self._supervisor
                 try:
-                    async with session.get(f"{self.url}/api/onboarding") as response:
-                        if response.status == 200:
+                    async with session.get(f"{self.url}/auth/providers") as response:
+                        if response.status < 500:
                             return
                 except aiohttp.ClientError:
                     pass
