@@ -124,6 +124,7 @@ class IgrsLockConfigFlow(ConfigFlow, domain=DOMAIN):
         entry = self._get_reconfigure_entry()
         self._use(entry.data[CONF_ADDRESS])
         return self.async_show_menu(
+            step_id="reconfigure",
             menu_options=["pair_again", "release"],
             description_placeholders={"name": entry.title, "address": self._address},
         )
