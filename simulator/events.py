@@ -65,7 +65,8 @@ _SOURCES = {
     c.SRC_BUTTON: "with the button inside",
     c.SRC_NETWORK: "over the network",
 }
-_WITH_SOURCE = {c.EV_LOCKED, c.EV_UNLOCKED, c.EV_OPENED, c.EV_JAMMED, c.EV_DENIED}
+_CAUSED = {c.EV_LOCKED, c.EV_UNLOCKED, c.EV_OPENED}
+_TRIED = {c.EV_JAMMED, c.EV_DENIED}
 _ALARMING = {c.EV_JAMMED, c.EV_DENIED, c.EV_WRONG_PIN, c.EV_TAMPER, c.EV_LOW_BATTERY}
 
 
@@ -84,8 +85,10 @@ def sentence(record: Record) -> Happening:
     """Put a log record into words; `time` is 0 where the lock did not know it."""
     event, slot, source, _counter, _bolt, _door, detail, unix = record
     text = _EVENTS.get(event, f"Event {event}")
-    if event in _WITH_SOURCE and source in _SOURCES:
+    if event in _CAUSED and source in _SOURCES:
         text += f" {_SOURCES[source]}"
+    if event in _TRIED and source in _SOURCES:
+        text += f" (tried {_SOURCES[source]})"
     if event == c.EV_DENIED:
         text += f": {RESULTS.get(detail, f'result {detail}')}"
     if event == c.EV_OPTION:
