@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 
     from homeassistant.components.bluetooth import BluetoothServiceInfoBleak
 
+    from .coordinator import IgrsLockConfigEntry
+
 _LOGGER = logging.getLogger(__name__)
 
 _SETUP_CODE_SCHEMA = probatio.Schema(
@@ -257,13 +259,27 @@ class IgrsLockConfigFlow(ConfigFlow, domain=DOMAIN):
         self._asked_in = asked_in
         return await self.async_step_pair()
 
+    async def _async_alone(
+        self, work: Callable[[], Coroutine[Any, Any, dict[str, Any]]]
+    ) -> dict[str, Any]:
+        """Do the work after the lock's entry let go of its connection.
+
+        An adapter has one connection to a lock: a second one would wait for the end of the first.
+        """
+        entry: IgrsLockConfigEntry
+        for entry in self.hass.config_entries.async_loaded_entries(DOMAIN):
+            if entry.data[CONF_ADDRESS] == self._address:
+                await entry.runtime_data.client.async_close()
+        return await work()
+
     async def _async_progress(self, step: str, done_step: str) -> ConfigFlowResult:
         """Show the work's progress; then go on to `done_step`, or back where it was asked for."""
         task = self._task
         if task is None or not task.done():
             if task is None and self._work is not None:
                 self._error = None
-                task = self._task = self.hass.async_create_task(self._work(), self._name)
+                work = self._async_alone(self._work)
+                task = self._task = self.hass.async_create_task(work, self._name)
             # Also when it failed at once: going on from a form would submit the form again.
             return self.async_show_progress(
                 step_id=step,
