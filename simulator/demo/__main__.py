@@ -7,6 +7,7 @@ import signal
 import sys
 import tempfile
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from . import versions
@@ -44,21 +45,25 @@ def _arguments() -> argparse.Namespace:
     return arguments
 
 
+def _tell(demo: Demo) -> None:
+    """Print what a person needs to know."""
+    say("ready")
+    print(f"\nHome Assistant   {demo.home_assistant.url}/   (signed in as the owner)")
+    print(f"Doors and locks  {demo.simulator.url}/")
+    for lock in demo.simulator.locks:
+        print(f"Setup code       {lock.setup_code}   {lock.name}, {lock.address}")
+    print("\nOnly programs on this machine reach these addresses, and each of them is let in.")
+    print("Ctrl-C stops both; what you set up is kept for the next time.", flush=True)
+
+
 async def _show(arguments: argparse.Namespace, python: Path, version: str) -> int:
     """Run until stopped."""
     folder = ROOT / ".demo" / version
     if arguments.fresh:
         shutil.rmtree(folder, ignore_errors=True)
     async with Demo(Setup(folder, python, arguments.locks, arguments.port)) as demo:
-        say("ready")
-        print(f"\nHome Assistant   {demo.home_assistant.url}/   (signed in as the owner)")
-        print(f"Doors and locks  {demo.simulator.url}/")
-        for lock in demo.simulator.locks:
-            print(f"Setup code       {lock.setup_code}   {lock.name}, {lock.address}")
-        print("\nOnly programs on this machine reach these addresses, and each of them is let in.")
-        print("Ctrl-C stops both; what you set up is kept for the next time.", flush=True)
         try:
-            await demo.run()
+            await demo.run(partial(_tell, demo))
         finally:
             say("stopping")
     return 0

@@ -18,7 +18,7 @@ from .processes import free_port, port_is_free
 from .progress import say
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
     from pathlib import Path
     from types import TracebackType
 
@@ -103,20 +103,24 @@ class Demo:
             raise
         return client
 
-    async def run(self) -> None:
+    async def run(self, ready: Callable[[], None]) -> None:
         """Keep the dashboard in step with what is paired, until cancelled.
 
-        Raises DemoError when the simulator or Home Assistant ends by itself.
+        `ready` is called when Home Assistant has started and shows its dashboard. Raises DemoError when the simulator or Home Assistant ends by itself.
         """
-        await self._unless_failed(self._follow())
+        await self._unless_failed(self._follow(ready))
 
-    async def _follow(self) -> None:
+    async def _follow(self, ready: Callable[[], None]) -> None:
         """Sign in, again after each restart, and save the dashboard when locks come and go."""
         failures = 0
+        told = False
         while True:
             try:
                 async with await self.sign_in() as client:
                     await self._save_dashboard(client)
+                    if not told:
+                        told = True
+                        ready()
                     failures = 0
                     await self._keep_dashboard(client)
             except DemoError:

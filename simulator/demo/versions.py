@@ -49,8 +49,7 @@ async def python_with(wanted: str) -> tuple[str, Path]:
     if python.exists() and ready.exists() and ready.read_text() == _RECIPE:
         return version, python
     say(f"installing Home Assistant {version} into {folder.name}")
-    shutil.rmtree(folder, ignore_errors=True)
-    await _run(_uv(), "venv", "--quiet", "--python", sys.executable, folder)
+    await _run(_uv(), "venv", "--quiet", "--clear", "--python", sys.executable, folder)
     await _install(python, [f"homeassistant=={version}"])
     package = next(folder.glob("lib/python3*/site-packages/homeassistant"))
     (folder / "integrations.txt").write_text(await _run(python, _WALKER))
