@@ -140,7 +140,9 @@ class Radio:
         self.interval = 0
         self.connectable = False
         self.advertised: list[tuple[bytes, int, bool]] = []
+        # Notifications still to be read by a test, and all there were
         self.sent: list[tuple[Hashable, bytes]] = []
+        self.sent_ever: list[tuple[Hashable, bytes]] = []
         self.dropped: list[Hashable] = []
         self.room: int | None = None
 
@@ -159,6 +161,7 @@ class Radio:
                 return False
             self.room -= 1
         self.sent.append((conn, data))
+        self.sent_ever.append((conn, data))
         return True
 
     def disconnect(self, conn: "Hashable") -> None:
@@ -210,10 +213,13 @@ class Board:
             out += hashlib.sha256(b"board" + self._drawn.to_bytes(4, "big")).digest()
         return out[:size]
 
+    def ports(self) -> Ports:
+        """The board as a lock sees it."""
+        return Ports(self.clock, self.random, self.flash, self.motor, self.radio, self.indicator)
+
     def make(self) -> Lock:
         """A lock on this board, not started."""
-        ports = Ports(self.clock, self.random, self.flash, self.motor, self.radio, self.indicator)
-        return Lock(ports, self.device_id, self.setup_code, **self.settings)
+        return Lock(self.ports(), self.device_id, self.setup_code, **self.settings)
 
     def boot(self) -> Lock:
         """Power on, with the bolt where it is and the door closed."""

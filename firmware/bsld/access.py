@@ -43,9 +43,11 @@ class Access:
         clock = self._lock.clock
         if not account.rights & c.RIGHT_ENABLED:
             return c.DISABLED
+        if not clock.allows(account):
+            return c.OUTSIDE_TIME
         if not account.rights & _RIGHT[operation]:
             return c.NO_RIGHT
-        if not (clock.allows(account) and clock.allows_hour(account)):
+        if not clock.allows_hour(account):
             return c.OUTSIDE_TIME
         # Who was let in once may still lock when leaving
         return c.DISABLED if operation != c.OP_LOCK and account.uses == 0 else c.DONE

@@ -97,7 +97,7 @@ class Store:
         Raises:
             OSError: not stored, nothing changed.
         """
-        record = _pack(list(values.items()))
+        record = _pack(sorted(values.items()))
         self._storage.write(_NEW, record)
         self._storage.rename(_NEW, _FILE)
         self._values = values

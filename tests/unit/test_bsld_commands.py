@@ -17,6 +17,7 @@ from ilp import (
     Frame,
     LogPage,
     LogRecord,
+    NonceSource,
     Operation,
     Option,
     OptionValue,
@@ -731,6 +732,19 @@ def test_twenty_pages_in_one_message_bring_what_fits(home: Home) -> None:
     assert counts[0] == 20
     assert sum(counts) + 21 <= 2048 // 24
     assert session.status().result is Result.DONE
+
+
+def test_a_page_that_has_no_room_at_all_is_busy(home: Home) -> None:
+    client = Client(home.board, listening=False)
+    session = home.controller(client, NonceSource.ADVERTISED)
+    client.send(session.message(*[requests.get_status()] * 20))
+    client.send(session.message(*[requests.get_status()] * 21))
+    client.send(session.message(*[requests.get_status()] * 21))
+    client.send(session.message(requests.get_status()))
+    client.send(session.message(*[requests.get_status()] * 20, requests.get_log(0)))
+    client.listen()
+    *_statuses, page = session.take()
+    assert page.result is Result.BUSY
 
 
 def test_the_ring_keeps_what_was_promised() -> None:
