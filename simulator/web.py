@@ -125,8 +125,8 @@ async def serve(world: World, port: int) -> tuple[web.AppRunner, int]:
     Raises:
         OSError: the port is taken.
     """
-    runner = web.AppRunner(make_app(world), access_log=None)
+    runner = web.AppRunner(make_app(world), access_log=None, shutdown_timeout=0.5)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", port, shutdown_timeout=0.5)
+    site = web.TCPSite(runner, "127.0.0.1", port)
     await site.start()
     return runner, runner.addresses[0][1]

@@ -53,6 +53,7 @@ class World:
         self._changed: set[VirtualLock] = set()
         self._telling: asyncio.TimerHandle | None = None
         self._claim: TextIO | None = None
+        self._stopped = False
 
     async def __aenter__(self) -> Self:
         """Start everything.
@@ -84,6 +85,7 @@ class World:
 
     async def __aexit__(self, *_exc: object) -> None:
         """Stop everything; what locks know is in their folders already."""
+        self._stopped = True
         await self.hci.stop()
         for lock in self.locks.values():
             lock.power_off()
@@ -119,7 +121,7 @@ class World:
 
     def _lock_changed(self, lock: VirtualLock) -> None:
         self._changed.add(lock)
-        if self._telling is None:
+        if self._telling is None and not self._stopped:
             loop = asyncio.get_running_loop()
             self._telling = loop.call_later(GATHER_SECONDS, self._tell)
 
