@@ -41,13 +41,13 @@ class _Clock:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._started = time.monotonic()
+        self._started = 0.0
 
     def power_up(self) -> None:
-        self._started = time.monotonic()
+        self._started = asyncio.get_running_loop().time()
 
     def uptime_ms(self) -> int:
-        return int((time.monotonic() - self._started) * 1000)
+        return int((asyncio.get_running_loop().time() - self._started) * 1000)
 
     def rtc(self) -> int | None:
         if not self._path.exists():
