@@ -74,6 +74,11 @@ class Gateway(bluetooth.BaseHaRemoteScanner):
         self._async_on_raw_advertisement(address, self.rssi, raw, {}, time.monotonic() - age)
 
 
+    def forget(self, address: str) -> None:
+        """Lose a device from the list of those heard lately."""
+        self._previous_service_info.pop(address, None)
+
+
 class Characteristic:
     """What the integration asks of Bleak's."""
 
@@ -198,6 +203,7 @@ class TestLock:
         self.refuses_notify = False
         self.refuses_disconnect = False
         self.silent = False
+        self.mute = False  # takes connections, but nobody hears it advertise
         self.jammed = False
         self.stuck = False
         self.data = b""
@@ -215,11 +221,11 @@ class TestLock:
         self._started = time.monotonic()
         ports = Ports(self, self._random, self.flash, self, self, self)
         self.core = Lock(ports, self.device_id, _SETUP_BYTES, capabilities=self.capabilities)
-        self.core.start()
         self.core.battery_measured(87, False)
         if self.capabilities & c.CAP_DOOR_SENSOR:
             self.core.door_sensed(False)
         self.core.bolt_sensed(c.BOLT_LOCKED)
+        self.core.start()
 
     def power_cut(self) -> None:
         """Take the battery out and put it in again: sessions, connections and time are gone."""
@@ -280,9 +286,10 @@ class TestLock:
 
     # --- time ---
 
-    def due(self) -> float:
+    def due(self, *, advertising: bool) -> float:
         """Return when something happens by itself (monotonic seconds)."""
-        times = [time.monotonic() + self.core.poll() / 1000, self._next_advertisement]
+        times = [time.monotonic() + self.core.poll() / 1000]
+        times += [self._next_advertisement] if advertising else []
         times += [end for end in (self._latch_end,) if end is not None]
         if self._motor_end is not None:
             times.append(self._motor_end[0])
@@ -408,7 +415,7 @@ class World:
     # --- air ---
 
     def broadcast(self, lock: TestLock) -> None:
-        if lock.silent:
+        if lock.silent or lock.mute:
             return
         for gateway in (self.near, self.far):
             if lock in gateway.hears:
@@ -446,11 +453,13 @@ class World:
             await asyncio.sleep(0)
 
     async def advance(self, seconds: float, step: float = 0.25) -> None:
-        """Let time pass, in steps no longer than `step`."""
+        """Let time pass, in steps no longer than `step`; with long ones less is advertised."""
         until = time.monotonic() + seconds
         await self.settle()
         while (left := until - time.monotonic()) > 0.0005:
-            due = min((lock.due() for lock in self.locks.values()), default=until)
+            due = min(
+                (lock.due(advertising=step <= 1) for lock in self.locks.values()), default=until
+            )
             self.freezer.tick(min(left, max(0.001, min(step, due - time.monotonic()))))
             for lock in self.locks.values():
                 lock.run()
@@ -478,6 +487,7 @@ class World:
 
     async def pair_elsewhere(self, lock: TestLock) -> OtherController:
         """Let a controller that is not this Home Assistant pair with a lock."""
+        await self.advance(2)  # a lock takes one request in two seconds
         other = OtherController(self, lock)
         await other.pair()
         return other

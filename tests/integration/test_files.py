@@ -1,0 +1,196 @@
+"""Manifest, texts, icons and the quality scale agree with each other and with the code.
+
+Home Assistant's own check (hassfest) is not on the package index, so it is not run here; the
+workflow on GitHub runs it.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from custom_components.igrs_lock import PLATFORMS, binary_sensor, config_flow, const, errors
+from custom_components.igrs_lock import lock as lock_platform
+from custom_components.igrs_lock import sensor
+from custom_components.igrs_lock.ilp import SERVICE_UUID
+from custom_components.igrs_lock.state import CHANGED_BY
+from homeassistant.components.lock.const import LockState
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "custom_components" / "igrs_lock"
+MANIFEST = json.loads((FOLDER / "manifest.json").read_text())
+TEXTS = json.loads((FOLDER / "translations" / "en.json").read_text())
+ICONS = json.loads((FOLDER / "icons.json").read_text())
+SOURCE = "\n".join(path.read_text() for path in FOLDER.glob("*.py"))
+ERRORS = [
+    error.key
+    for error in vars(errors).values()
+    if isinstance(error, type)
+    and issubclass(error, errors.OperationError)
+    and error is not errors.OperationError
+]
+
+
+def texts(node: Any) -> list[str]:
+    """Return all texts under a node."""
+    if isinstance(node, str):
+        return [node]
+    return [text for value in node.values() for text in texts(value)]
+
+
+def keys_rise(node: Any) -> bool:
+    """Whether the keys of all objects are in order."""
+    return not isinstance(node, dict) or (
+        list(node) == sorted(node) and all(keys_rise(value) for value in node.values())
+    )
+
+
+def test_the_manifest_has_known_keys_in_order() -> None:
+    known = {
+        "domain", "name", "bluetooth", "codeowners", "config_flow", "dependencies",
+        "documentation", "integration_type", "iot_class", "issue_tracker", "loggers",
+        "requirements", "version",
+    }  # fmt: skip
+    assert set(MANIFEST) == known
+    assert list(MANIFEST)[:2] == ["domain", "name"]
+    assert list(MANIFEST)[2:] == sorted(list(MANIFEST)[2:])
+
+
+def test_the_manifest_is_what_the_code_is() -> None:
+    assert MANIFEST["domain"] == const.DOMAIN == FOLDER.name
+    assert MANIFEST["bluetooth"] == [{"connectable": True, "service_data_uuid": SERVICE_UUID}]
+    assert MANIFEST["requirements"] == []
+    assert MANIFEST["iot_class"] == "local_push"
+    assert MANIFEST["integration_type"] == "device"
+    assert MANIFEST["documentation"].startswith("https://github.com/igrs-lock/igrs-lock")
+    assert MANIFEST["issue_tracker"].startswith("https://github.com/igrs-lock/igrs-lock")
+
+
+def test_hacs_knows_the_oldest_home_assistant() -> None:
+    hacs = json.loads((ROOT / "hacs.json").read_text())
+    assert hacs == {"name": MANIFEST["name"], "homeassistant": "2026.10.0"}
+
+
+@pytest.mark.parametrize("key", ERRORS)
+def test_every_error_has_its_sentence(key: str) -> None:
+    assert key in TEXTS["exceptions"]
+
+
+def test_every_sentence_has_its_error() -> None:
+    assert set(TEXTS["exceptions"]) == set(ERRORS)
+
+
+def test_every_error_of_the_flow_is_one_that_can_happen() -> None:
+    in_code = set(re.findall(r'CONF_SETUP_CODE: "(\w+)"', SOURCE))
+    assert set(TEXTS["config"]["error"]) <= set(ERRORS) | in_code
+    assert in_code <= set(TEXTS["config"]["error"])
+    # What only a movement can raise needs no sentence in the flow.
+    missing = set(ERRORS) - set(TEXTS["config"]["error"])
+    assert missing == {"battery_low", "door_open", "jammed", "unconfirmed"}
+
+
+def test_every_abort_has_its_sentence() -> None:
+    in_code = set(re.findall(r'reason="(\w+)"', SOURCE))
+    by_home_assistant = {"already_configured", "already_in_progress", "reauth_successful"}
+    assert set(TEXTS["config"]["abort"]) == in_code | by_home_assistant
+
+
+def test_every_step_of_the_flow_has_its_texts() -> None:
+    steps = {
+        name.removeprefix("async_step_")
+        for name in vars(config_flow.IgrsLockConfigFlow)
+        if name.startswith("async_step_")
+    }
+    shown = set(TEXTS["config"]["step"])
+    assert shown <= steps
+    # These show nothing of their own, or progress.
+    assert steps - shown == {
+        "bluetooth", "finish", "pair", "pair_again", "reauth", "released", "releasing",
+    }  # fmt: skip
+    assert set(TEXTS["config"]["progress"]) == {"pair", "releasing"}
+    assert set(TEXTS["config"]["step"]["reconfigure"]["menu_options"]) <= steps
+
+
+def test_every_field_has_a_name_and_a_description() -> None:
+    fields = [step for step in TEXTS["config"]["step"].values() if "data" in step]
+    assert len(fields) == 2
+    for step in fields:
+        assert set(step["data"]) == set(step["data_description"])
+
+
+def test_every_issue_has_its_texts() -> None:
+    assert set(TEXTS["issues"]) == {const.ISSUE_CLOCK, const.ISSUE_RESET_ELSEWHERE}
+
+
+def test_every_cause_has_its_word() -> None:
+    attributes = TEXTS["entity"]["lock"]["lock"]["state_attributes"]
+    assert set(attributes["changed_by"]["state"]) == set(CHANGED_BY)
+
+
+def test_icons_are_of_entities_and_states_that_exist() -> None:
+    described = {
+        ("lock", lock_platform.LOCK.translation_key),
+        *(("sensor", one.translation_key) for one in sensor.SENSORS),
+        ("binary_sensor", binary_sensor.DOOR.translation_key),
+    }
+    for domain, entities in ICONS["entity"].items():
+        for key, icon in entities.items():
+            assert (domain, key) in described
+            assert set(icon["state"]) <= set(LockState)
+    assert all(re.fullmatch(r"mdi:[a-z-]+", icon) for icon in texts(ICONS))
+
+
+def test_entities_are_named_by_translation_or_device_class() -> None:
+    for description in (lock_platform.LOCK, *sensor.SENSORS, binary_sensor.DOOR):
+        key = description.translation_key
+        assert description.name is None or description.device_class or key
+
+
+def test_texts_are_in_order_and_plain() -> None:
+    assert keys_rise(TEXTS)
+    assert keys_rise(ICONS)
+    for text in texts(TEXTS):
+        assert "://" not in text
+        assert "<" not in text
+        assert "[%" not in text
+        assert text == text.strip()
+
+
+def test_placeholders_in_texts_are_given() -> None:
+    given = {"name", "address", "reason", "result"}
+    for text in texts(TEXTS):
+        assert set(re.findall(r"{(\w+)}", text)) <= given
+
+
+def test_platforms_have_their_modules() -> None:
+    for platform in PLATFORMS:
+        assert (FOLDER / f"{platform}.py").exists()
+        assert "PARALLEL_UPDATES = " in (FOLDER / f"{platform}.py").read_text()
+
+
+def test_the_quality_scale_has_all_rules_with_a_status_and_a_reason() -> None:
+    rules = yaml.safe_load((FOLDER / "quality_scale.yaml").read_text())["rules"]
+    assert len(rules) == 54
+    for rule, status in rules.items():
+        if isinstance(status, dict):
+            assert status["status"] in ("exempt", "todo"), rule
+            assert len(status["comment"]) > 10, rule
+        else:
+            assert status in ("done", "todo"), rule
+
+
+@pytest.mark.parametrize(("name", "size"), [("icon.png", 256), ("icon@2x.png", 512)])
+def test_the_brand_icon_has_the_size_that_home_assistant_asks_for(name: str, size: int) -> None:
+    image = (FOLDER / "brand" / name).read_bytes()
+    assert image.startswith(b"\x89PNG")
+    assert (int.from_bytes(image[16:20]), int.from_bytes(image[20:24])) == (size, size)
+
+
+def test_the_integration_imports_nothing_from_outside() -> None:
+    assert not re.search(r"^\s*(from|import) (bsld|simulator|bumble|tests)\b", SOURCE, re.MULTILINE)
+
+
+def test_it_is_typed() -> None:
+    assert (FOLDER / "py.typed").exists()

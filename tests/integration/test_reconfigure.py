@@ -1,0 +1,164 @@
+"""Pairing again, releasing, and what a lock that forgot this home needs."""
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from custom_components.igrs_lock import ilp
+from homeassistant.config_entries import SOURCE_RECONFIGURE
+from homeassistant.data_entry_flow import FlowResultType
+from homeassistant.helpers import device_registry as dr
+from world import DOMAIN, SETUP_CODE
+
+if TYPE_CHECKING:
+    from homeassistant.core import HomeAssistant
+    from world import TestLock, World
+
+
+async def menu(hass: HomeAssistant, entry: Any, choice: str) -> dict[str, Any]:
+    """Open the reconfigure menu and choose."""
+    flows = hass.config_entries.flow
+    result = await flows.async_init(
+        DOMAIN, context={"source": SOURCE_RECONFIGURE, "entry_id": entry.entry_id}
+    )
+    assert result["type"] is FlowResultType.MENU
+    assert choice in result["menu_options"]
+    assert result["description_placeholders"]["name"] == entry.title
+    return dict(
+        await hass.config_entries.flow.async_configure(
+            result["flow_id"], {"next_step_id": choice}
+        )
+    )
+
+
+async def test_releasing_resets_the_lock_and_removes_the_entry(
+    hass: HomeAssistant, world: World, lock: TestLock, entry: Any
+) -> None:
+    result = await menu(hass, entry, "release")
+    assert result["type"] is FlowResultType.FORM
+    result = await world.submit(result)
+    assert result["type"] is FlowResultType.ABORT
+    assert result["reason"] == "released"
+    await world.advance(1)
+    assert not lock.core.paired
+    assert not lock.core.setup_mode
+    assert not hass.config_entries.async_entries(DOMAIN)
+    assert not dr.async_entries_for_config_entry(dr.async_get(hass), entry.entry_id)
+    # It can be set up anew by whoever has its code.
+    lock.core.inner_button_held(1)
+    await world.advance(1)
+    again = await world.pair(lock)
+    assert again.data["lock_key"] != entry.data["lock_key"]
+
+
+async def test_releasing_out_of_reach_says_so_and_changes_nothing(
+    hass: HomeAssistant, world: World, lock: TestLock, entry: Any
+) -> None:
+    lock.silent = True
+    result = await world.submit(await menu(hass, entry, "release"))
+    assert result["step_id"] == "release"
+    assert result["errors"] == {"base": "no_answer"}
+    assert hass.config_entries.async_entries(DOMAIN) == [entry]
+    assert lock.core.paired
+    lock.silent = False
+    await world.advance(1)
+    result = await world.submit(result)
+    assert result["reason"] == "released"
+
+
+async def test_releasing_a_lock_that_forgot_this_home_says_so(
+    hass: HomeAssistant, world: World, lock: TestLock, entry: Any
+) -> None:
+    lock.core.inner_button_held(10)
+    await world.pair_elsewhere(lock)
+    result = await world.submit(await menu(hass, entry, "release"))
+    assert result["errors"] == {"base": "needs_pairing"}
+
+
+async def test_a_release_that_the_lock_refuses_is_told(
+    hass: HomeAssistant,
+    world: World,
+    lock: TestLock,
+    entry: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wrong_word = ilp.Request(ilp.Command.FACTORY_RESET, b"ILP1RESE?")
+    monkeypatch.setattr(ilp.requests, "factory_reset", lambda: wrong_word)
+    result = await world.submit(await menu(hass, entry, "release"))
+    assert result["errors"] == {"base": "refused"}
+    assert result["description_placeholders"]["result"] == "12"
+    assert lock.core.paired
+
+
+async def test_pairing_again_keeps_the_entry_and_changes_the_key(
+    hass: HomeAssistant, world: World, lock: TestLock, entry: Any
+) -> None:
+    key, account = entry.data["lock_key"], entry.data["account_id"]
+    result = await menu(hass, entry, "pair_again")
+    assert result["step_id"] == "setup_code"
+    result = await world.submit(result, {"setup_code": SETUP_CODE})
+    assert result["errors"] == {"base": "not_in_setup_mode"}
+    lock.core.inner_button_held(10)
+    await world.advance(1)
+    result = await world.submit(result, {"setup_code": SETUP_CODE})
+    assert result["type"] is FlowResultType.ABORT
+    assert result["reason"] == "paired_again"
+    await world.advance(2)
+    assert hass.config_entries.async_entries(DOMAIN) == [entry]
+    assert entry.data["lock_key"] != key
+    assert entry.data["account_id"] != account
+    await world.call(lock, "unlock")
+    assert world.state(lock) == "unlocked"
+
+
+async def test_reauthentication_pairs_again_without_losing_the_entry(
+    hass: HomeAssistant, world: World, lock: TestLock, entry: Any
+) -> None:
+    lock.core.inner_button_held(10)
+    await world.pair_elsewhere(lock)
+    entry.async_start_reauth(hass)
+    await world.settle()
+    (flow,) = hass.config_entries.flow.async_progress_by_handler(DOMAIN)
+    assert flow["step_id"] == "reauth_confirm"
+    result = await hass.config_entries.flow.async_configure(flow["flow_id"], {})
+    assert result["step_id"] == "setup_code"
+    lock.core.inner_button_held(10)
+    await world.advance(1)
+    result = await world.submit(result, {"setup_code": SETUP_CODE})
+    assert result["reason"] == "reauth_successful"
+    await world.advance(2)
+    await world.call(lock, "unlock")
+    assert world.state(lock) == "unlocked"
+
+
+async def test_reauthentication_that_was_cut_off_is_resumed(
+    hass: HomeAssistant, world: World, lock: TestLock, entry: Any
+) -> None:
+    key = entry.data["lock_key"]
+    lock.core.inner_button_held(10)
+    await world.advance(1)
+    result = await menu(hass, entry, "pair_again")
+
+    def vanish(data: bytes) -> bytes | None:
+        if data[1] != 0x04:
+            return data
+        lock.silent = True
+        for connection in list(lock.connections):
+            connection.end()
+        return None
+
+    lock.on_notify = vanish
+    result = await world.submit(result, {"setup_code": SETUP_CODE})
+    assert result["errors"] == {"base": "no_answer"}
+    hass.config_entries.flow.async_abort(result["flow_id"])
+    # A restart in between does not drop the pending key: the entry has another one.
+    await hass.config_entries.async_reload(entry.entry_id)
+    lock.on_notify = None
+    lock.silent = False
+    await world.advance(1)
+    result = await menu(hass, entry, "pair_again")
+    assert result["step_id"] == "resume"
+    result = await world.submit(result)
+    assert result["reason"] == "paired_again"
+    assert entry.data["lock_key"] != key
+    await world.advance(2)
+    assert world.state(lock) == "locked"

@@ -1,0 +1,42 @@
+"""Repairs lead where they say."""
+
+from typing import TYPE_CHECKING, Any
+
+from bsld import advert
+from custom_components.igrs_lock.repairs import PairAgainFlow, async_create_fix_flow
+from homeassistant.components.repairs import DOMAIN as REPAIRS
+from world import DOMAIN
+
+if TYPE_CHECKING:
+    from homeassistant.core import HomeAssistant
+    from world import TestLock, World
+
+
+async def test_the_repair_of_a_reset_lock_starts_pairing_again(
+    hass: HomeAssistant, world: World, lock: TestLock, entry: Any
+) -> None:
+    lock.silent = True
+    await world.advance(31)
+    world.forge(lock, bytes(advert.seal(None, lock.device_id, b"\x11\x09\x50", 0xFFFF)))
+    await world.settle()
+    flows = hass.data[REPAIRS]["flow_manager"]
+    issue = f"reset_elsewhere_{lock.unique_id}"
+    result = await flows.async_init(DOMAIN, data={"issue_id": issue})
+    assert result["description_placeholders"] == {"name": entry.title}
+    assert not hass.config_entries.flow.async_progress_by_handler(DOMAIN)
+    await flows.async_configure(result["flow_id"], {})
+    await world.settle()
+    (flow,) = hass.config_entries.flow.async_progress_by_handler(DOMAIN)
+    assert flow["context"]["source"] == "reauth"
+
+
+async def test_the_repair_of_a_lock_that_was_removed_meanwhile_does_nothing(
+    hass: HomeAssistant, world: World
+) -> None:
+    flow = await async_create_fix_flow(hass, "reset_elsewhere_X", {"entry_id": "gone"})
+    assert isinstance(flow, PairAgainFlow)
+    flow.hass = hass
+    flow.handler = DOMAIN
+    flow.data = {"entry_id": "gone"}
+    result = await flow.async_step_confirm({})
+    assert result["type"] == "create_entry"
