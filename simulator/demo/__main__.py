@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import os
 import shutil
 import signal
 import sys
@@ -58,7 +59,8 @@ def _tell(demo: Demo) -> None:
 
 async def _show(arguments: argparse.Namespace, python: Path, version: str) -> int:
     """Run until stopped."""
-    folder = ROOT / ".demo" / version
+    # The tests have a folder of their own.
+    folder = Path(os.environ.get("IGRS_LOCK_DEMO", ROOT / ".demo")) / version
     if arguments.fresh:
         shutil.rmtree(folder, ignore_errors=True)
     async with Demo(Setup(folder, python, arguments.locks, arguments.port)) as demo:

@@ -118,7 +118,7 @@ def _tile(entity: str) -> dict[str, Any]:
     if _is_lock(entity):
         return tile | {
             "features": [{"type": "lock-commands"}, {"type": "lock-open-door"}],
-            "state_content": ["state", "last_changed"],
+            "state_content": ["state", "changed_by", "last_changed"],
             "grid_options": {"columns": 12},
         }
     return tile | {"name": {"type": "entity"}, "grid_options": {"columns": 6}}
