@@ -15,6 +15,8 @@ from bumble.core import PhysicalTransport
 from .link import INTERVAL_UNIT_MS, AirLink, Data, End, Radio
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bumble.controller import Connection
 
 ADVERTISING_UNIT_MS = 0.625
@@ -81,6 +83,8 @@ class VirtualController(Controller):
         """
         super().__init__(name, link=radio)
         self.radio = radio
+        self.on_rename: Callable[[], None] = lambda: None
+        """Called when the host gave its controller another name."""
         self.deaf = False
         """Reports are dropped (the host does not read them fast enough)."""
         self.le_legacy_advertiser = Advertiser(self)
@@ -250,6 +254,7 @@ class VirtualController(Controller):
         if self.local_name:
             self.name = self.local_name
             self.radio.reach_changed()
+            self.on_rename()
         return result
 
     @override

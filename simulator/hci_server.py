@@ -30,7 +30,9 @@ class _Client(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - what create_server makes
         self._transport = transport
-        self.controller = self._server.plug_in(self)
+        self.controller = self._server.plug_in()
+        self.controller.host = self
+        self._server.plugged_in(self)
         self._parser.set_packet_sink(self.controller)
 
     @override
@@ -105,14 +107,17 @@ class HciServer:
                 client.close()
             await self._server.wait_closed()
 
-    def plug_in(self, client: _Client) -> VirtualController:
+    def plug_in(self) -> VirtualController:
         """Make the controller of a new client."""
         self._made += 1
         controller = VirtualController(self._radio, f"adapter-{self._made}")
-        controller.host = client
+        controller.on_rename = self._on_change
+        return controller
+
+    def plugged_in(self, client: _Client) -> None:
+        """Know a client that has its controller."""
         self._clients.add(client)
         self._on_change()
-        return controller
 
     def unplugged(self, client: _Client) -> None:
         """Forget a client."""
