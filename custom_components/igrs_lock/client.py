@@ -141,6 +141,11 @@ class LockClient:
             finally:
                 self._arm_idle()
 
+    @callback
+    def confirmed(self) -> None:
+        """Note in the timing that what was requested is known to be done."""
+        self._timing.confirmed = self._timing.elapsed()
+
     @asynccontextmanager
     async def hold(self) -> AsyncGenerator[None]:
         """Keep the connection while an event is awaited on it."""
@@ -267,9 +272,8 @@ class LockClient:
     async def _connect(self) -> Link:
         link = await Link.connect(self._hass, self._address, self.name)
         self._use(link)
-        if self.timing is not None:
-            self.timing.connections += 1
-            self.timing.connected = self.timing.elapsed()
+        self._timing.connections += 1
+        self._timing.connected = self._timing.elapsed()
         return link
 
     @callback

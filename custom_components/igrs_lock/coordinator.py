@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, override
 
@@ -109,7 +110,7 @@ class IgrsLockCoordinator(PassiveBluetoothDataUpdateCoordinator):
         self.time_keeper = TimeKeeper(hass, self)
         self._movement: Movement | None = None
         self._changes = 0
-        self._proved_at: float | None = None
+        self._proved_at = -math.inf
         self._cancel_check: CALLBACK_TYPE | None = None
         self._ask_task: asyncio.Task[None] | None = None
 
@@ -190,7 +191,7 @@ class IgrsLockCoordinator(PassiveBluetoothDataUpdateCoordinator):
     def _async_doubtful(self, data: bytes, now: float) -> None:
         """Take a packet with a wrong tag or an old counter: it changes nothing, but may ask."""
         self._async_ask(now)
-        if self._proved_at is not None and now - self._proved_at < RESET_SILENCE:
+        if now - self._proved_at < RESET_SILENCE:
             return
         try:
             header = Header.parse(data)
@@ -284,8 +285,7 @@ class IgrsLockCoordinator(PassiveBluetoothDataUpdateCoordinator):
         if self.data is None or state.bolt is not self.data.bolt:
             self._changes += 1
         self.data = state
-        if self.tracker.counter is not None:
-            self.remembered["counter"] = self.tracker.counter
+        self.remembered["counter"] = self.tracker.counter
         self.remembered["epoch"] = self.tracker.epoch
         self.remembered["changed_by"] = self.changed_by
         self.memory.schedule_save()
@@ -298,7 +298,8 @@ class IgrsLockCoordinator(PassiveBluetoothDataUpdateCoordinator):
         if self._available:
             return
         self._available = True
-        _LOGGER.info("%s is back", self.config_entry.title)
+        if self.data is not None:
+            _LOGGER.info("%s is back", self.config_entry.title)
         self._async_check_later(self._proved_until(now) - now)
         self.time_keeper.async_nudge()
 
@@ -322,14 +323,10 @@ class IgrsLockCoordinator(PassiveBluetoothDataUpdateCoordinator):
         self.async_update_listeners()
 
     def _proved_until(self, now: float) -> float:
-        heard_at, advanced_at = self._proved_at, self.tracker.advanced_at
-        if heard_at is None or advanced_at is None:
-            return now
-        if self.client.session_alive:
-            heard_at = now
+        heard_at = now if self.client.session_alive else self._proved_at
         interval = bluetooth.async_get_learned_advertising_interval(self.hass, self.address) or 0.0
-        silence = max(SILENCE_MIN, SILENCE_INTERVALS * interval)
-        return min(heard_at + silence, advanced_at + COUNTER_EXPIRY)
+        silent_at = heard_at + max(SILENCE_MIN, SILENCE_INTERVALS * interval)
+        return min(silent_at, (self.tracker.advanced_at or now) + COUNTER_EXPIRY)
 
     @callback
     def _async_cancel_check(self) -> None:
@@ -385,8 +382,7 @@ class IgrsLockCoordinator(PassiveBluetoothDataUpdateCoordinator):
                         await movement.ended()
                 elif status.result is not Result.DONE:
                     raise refusal(status.result, name)
-                if (timing := self.client.timing) is not None:
-                    timing.confirmed = timing.elapsed()
+                self.client.confirmed()
         except TimeoutError as err:
             raise UnconfirmedError(name) from err
         finally:

@@ -26,7 +26,7 @@ class LockMemory(TypedDict, total=False):
     it belongs to; when its time was set (Unix seconds) and with which offsets.
     """
 
-    counter: int
+    counter: int | None
     epoch: int
     changed_by: str | None
     bolt: int

@@ -6,6 +6,7 @@ Assistant, its event loop and the locks alike.
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import pytest
@@ -18,13 +19,12 @@ from world import SETUP_CODE, TestLock, World  # noqa: E402 - the path is set ab
 
 import custom_components.igrs_lock  # noqa: E402, F401
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from freezegun.api import FrozenDateTimeFactory
+    from homeassistant.config_entries import ConfigEntry
     from homeassistant.core import HomeAssistant
-    from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 __all__ = ["SETUP_CODE"]
 
@@ -59,6 +59,6 @@ async def lock(world: World) -> TestLock:
 
 
 @pytest.fixture
-async def entry(hass: HomeAssistant, world: World, lock: TestLock) -> MockConfigEntry:
+async def entry(hass: HomeAssistant, world: World, lock: TestLock) -> ConfigEntry[Any]:
     """The lock's config entry: paired by the real flow, and heard since."""
     return await world.pair(lock)

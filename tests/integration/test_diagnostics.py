@@ -5,12 +5,13 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from custom_components.igrs_lock import ilp
-from custom_components.igrs_lock.diagnostics import async_get_config_entry_diagnostics
 from homeassistant.components import bluetooth
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers.json import ExtendedJSONEncoder
 from world import SETUP_CODE
+
+from custom_components.igrs_lock import ilp
+from custom_components.igrs_lock.diagnostics import async_get_config_entry_diagnostics
 
 if TYPE_CHECKING:
     from homeassistant.core import HomeAssistant

@@ -86,7 +86,7 @@ async def test_an_ignored_lock_is_not_offered_again(
     hass: HomeAssistant, world: World, lock: TestLock
 ) -> None:
     await world.advance(1)
-    (flow,) = hass.config_entries.flow.async_progress_by_handler(DOMAIN)
+    (_flow,) = hass.config_entries.flow.async_progress_by_handler(DOMAIN)
     await hass.config_entries.flow.async_init(
         DOMAIN,
         context={"source": SOURCE_IGNORE},
@@ -125,6 +125,7 @@ async def test_the_list_has_the_locks_in_reach_that_can_be_paired(
     world.forge(other_version, b"\x20" + other_version.data[1:])
     flows = hass.config_entries.flow
     result = await flows.async_init(DOMAIN, context={"source": SOURCE_USER})
+    assert result["data_schema"] is not None
     choices = result["data_schema"].schema["address"].container
     assert choices == {lock.address: f"{name_of(lock)} ({lock.address})"}
 

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from custom_components.igrs_lock import PLATFORMS, binary_sensor, config_flow, const, errors
+from homeassistant.components.lock.const import LockState
+from homeassistant.util.yaml import load_yaml_dict
+
+from custom_components.igrs_lock import PLATFORMS, binary_sensor, config_flow, const, errors, sensor
 from custom_components.igrs_lock import lock as lock_platform
-from custom_components.igrs_lock import sensor
 from custom_components.igrs_lock.ilp import SERVICE_UUID
 from custom_components.igrs_lock.state import CHANGED_BY
-from homeassistant.components.lock.const import LockState
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "custom_components" / "igrs_lock"
@@ -171,7 +171,7 @@ def test_platforms_have_their_modules() -> None:
 
 
 def test_the_quality_scale_has_all_rules_with_a_status_and_a_reason() -> None:
-    rules = yaml.safe_load((FOLDER / "quality_scale.yaml").read_text())["rules"]
+    rules = load_yaml_dict(str(FOLDER / "quality_scale.yaml"))["rules"]
     assert len(rules) == 54
     for rule, status in rules.items():
         if isinstance(status, dict):

@@ -1,18 +1,20 @@
 """Lock, unlock and open: fast, retried once, never shown as done before they are."""
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from bsld import const as c
-from custom_components.igrs_lock import ilp
-from custom_components.igrs_lock.client import LockClient
-from homeassistant.components.lock import LockEntityFeature
+from homeassistant.components.lock.const import LockEntityFeature
 from homeassistant.core import callback
 from homeassistant.exceptions import HomeAssistantError, ServiceNotSupported
 from world import DOMAIN
 
+from custom_components.igrs_lock import ilp
+from custom_components.igrs_lock.client import LockClient
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from homeassistant.core import Event, EventStateChangedData, HomeAssistant
     from world import TestLock, World
 
@@ -201,7 +203,9 @@ async def test_errors_without_end_cause_one_retry(
     assert key in ("no_answer", "needs_pairing", "lock_busy", "unsupported_version")
     lock.on_notify = None
     await world.advance(3)
-    assert world.state(lock) == {c.BOLT_LOCKED: "locked", c.BOLT_UNLOCKED: "unlocked"}[lock.core.bolt]
+    assert (
+        world.state(lock) == {c.BOLT_LOCKED: "locked", c.BOLT_UNLOCKED: "unlocked"}[lock.core.bolt]
+    )
 
 
 async def test_open_is_not_tried_again_when_the_bolt_was_seen_to_move(
@@ -228,9 +232,7 @@ async def test_open_is_tried_again_when_nothing_moved(world: World, lock: TestLo
     assert lock.operations == [c.OP_OPEN]
 
 
-async def test_a_request_that_came_too_late_is_sent_once_more(
-    world: World, lock: TestLock
-) -> None:
+async def test_a_request_that_came_too_late_is_sent_once_more(world: World, lock: TestLock) -> None:
     """The lock's clock runs ahead: it takes the session and refuses the age of the operation."""
     lock.core.clock.set(int(world.now()) + 8, 0)
     await world.call(lock, "unlock")
@@ -431,9 +433,7 @@ async def test_busy_gateways_are_told_at_once(world: World, lock: TestLock) -> N
     await world.call(lock, "unlock")
 
 
-async def test_no_gateway_with_a_path_is_told_with_the_reason(
-    world: World, lock: TestLock
-) -> None:
+async def test_no_gateway_with_a_path_is_told_with_the_reason(world: World, lock: TestLock) -> None:
     for gateway in (world.near, world.far):
         gateway.forget(lock.address)
     with pytest.raises(HomeAssistantError) as failure:
@@ -628,3 +628,24 @@ async def test_an_event_that_an_advertisement_overtook_changes_nothing(
         lock.connections[-1].notified(data)
     assert world.state(lock) == "unlocked"
     assert world.attribute(lock, "changed_by") is None
+
+
+async def test_an_answer_that_an_advertisement_overtook_changes_nothing(
+    world: World, lock: TestLock
+) -> None:
+    def overtake(data: bytes) -> bytes:
+        if data[1] == SEALED:
+            lock.on_notify = None
+            lock.core.door_sensed(True)
+        return data
+
+    lock.on_notify = overtake
+    await world.call(lock, "unlock")
+    assert world.state(lock, "binary_sensor", "_door") == "on"
+
+
+async def test_a_write_that_fails_is_a_lost_link(world: World, lock: TestLock) -> None:
+    await world.call(lock, "unlock")
+    lock.connections[-1].end(tell=False)
+    await world.call(lock, "lock")
+    assert lock.core.bolt == c.BOLT_LOCKED

@@ -1,6 +1,5 @@
 """Pairing: mistakes told apart, cuts survived, attacks refused (attack case 50, client's side)."""
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +11,8 @@ from custom_components.igrs_lock import ilp
 from custom_components.igrs_lock.store import async_get_pairings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from homeassistant.core import HomeAssistant
     from world import TestLock, World
 
@@ -56,7 +57,7 @@ async def test_the_account_id_is_new_with_every_pairing(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["8knz 44yw d3xs 6gj4", " 8KNZ44YWD3XS6GJ4 ", "8KNZ–44YW–D3XS–6GJ4"]
+    "text", ["8knz 44yw d3xs 6gj4", " 8KNZ44YWD3XS6GJ4 ", "8KNZ\u201344YW\u2013D3XS\u20136GJ4"]
 )
 async def test_a_setup_code_may_be_typed_in_any_way(
     world: World, lock: TestLock, text: str
@@ -342,11 +343,11 @@ async def test_closing_the_dialog_in_the_middle_lets_go_of_the_lock(
     lock.on_write = lambda data: None
     flows = hass.config_entries.flow
     result = await world.flow(lock)
-    result = await flows.async_configure(result["flow_id"], {"setup_code": SETUP_CODE})
-    assert result["type"] is FlowResultType.SHOW_PROGRESS
+    progress = await flows.async_configure(result["flow_id"], {"setup_code": SETUP_CODE})
+    assert progress["type"] is FlowResultType.SHOW_PROGRESS
     await world.advance(1)
     assert lock.connections
-    flows.async_abort(result["flow_id"])
+    flows.async_abort(progress["flow_id"])
     await world.advance(1)
     assert not lock.connections
 

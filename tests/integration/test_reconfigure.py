@@ -2,14 +2,15 @@
 
 from typing import TYPE_CHECKING, Any
 
-import pytest
-from custom_components.igrs_lock import ilp
 from homeassistant.config_entries import SOURCE_RECONFIGURE
 from homeassistant.data_entry_flow import FlowResultType
 from homeassistant.helpers import device_registry as dr
 from world import DOMAIN, SETUP_CODE
 
+from custom_components.igrs_lock import ilp
+
 if TYPE_CHECKING:
+    import pytest
     from homeassistant.core import HomeAssistant
     from world import TestLock, World
 
@@ -22,11 +23,9 @@ async def menu(hass: HomeAssistant, entry: Any, choice: str) -> dict[str, Any]:
     )
     assert result["type"] is FlowResultType.MENU
     assert choice in result["menu_options"]
-    assert result["description_placeholders"]["name"] == entry.title
+    assert (result["description_placeholders"] or {})["name"] == entry.title
     return dict(
-        await hass.config_entries.flow.async_configure(
-            result["flow_id"], {"next_step_id": choice}
-        )
+        await hass.config_entries.flow.async_configure(result["flow_id"], {"next_step_id": choice})
     )
 
 
@@ -119,7 +118,7 @@ async def test_reauthentication_pairs_again_without_losing_the_entry(
     await world.settle()
     (flow,) = hass.config_entries.flow.async_progress_by_handler(DOMAIN)
     assert flow["step_id"] == "reauth_confirm"
-    result = await hass.config_entries.flow.async_configure(flow["flow_id"], {})
+    result = await world.submit(flow)
     assert result["step_id"] == "setup_code"
     lock.core.inner_button_held(10)
     await world.advance(1)

@@ -3,9 +3,10 @@
 from typing import TYPE_CHECKING, Any
 
 from bsld import advert
-from custom_components.igrs_lock.repairs import PairAgainFlow, async_create_fix_flow
 from homeassistant.components.repairs import DOMAIN as REPAIRS
 from world import DOMAIN
+
+from custom_components.igrs_lock.repairs import PairAgainFlow, async_create_fix_flow
 
 if TYPE_CHECKING:
     from homeassistant.core import HomeAssistant

@@ -2,14 +2,17 @@
 
 from typing import TYPE_CHECKING, Any
 
-from custom_components.igrs_lock.store import async_get_memory
 from homeassistant.components import bluetooth
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.const import EVENT_HOMEASSISTANT_STOP, STATE_UNAVAILABLE
 from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers import entity_registry as er
-from pytest_homeassistant_custom_component.common import MockConfigEntry
+from pytest_homeassistant_custom_component.common import (  # type: ignore[import-untyped]  # it has no types
+    MockConfigEntry,
+)
 from world import DOMAIN
+
+from custom_components.igrs_lock.store import async_get_memory, async_get_pairings
 
 if TYPE_CHECKING:
     import pytest
@@ -110,6 +113,11 @@ async def test_removing_an_entry_forgets_the_lock_but_the_lock_stays_paired(
     lock.core.inner_button_held(10)
     await world.advance(1)
     assert hass.config_entries.flow.async_progress_by_handler(DOMAIN)
+
+
+async def test_what_was_never_known_can_be_forgotten(hass: HomeAssistant) -> None:
+    (await async_get_memory(hass)).forget("000000000000")
+    (await async_get_pairings(hass)).forget("000000000000")
 
 
 async def test_an_entry_that_never_was_set_up_can_be_removed(hass: HomeAssistant) -> None:

@@ -6,13 +6,15 @@ from unittest.mock import patch
 import pytest
 from bsld import advert
 from bsld import const as c
-from custom_components.igrs_lock import ilp
 from homeassistant.components import bluetooth
 from homeassistant.const import STATE_UNAVAILABLE, STATE_UNKNOWN
 from homeassistant.core import callback
 from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers import issue_registry as ir
 from world import DOMAIN
+
+from custom_components.igrs_lock import ilp
+from custom_components.igrs_lock.store import async_get_memory
 
 if TYPE_CHECKING:
     from homeassistant.core import Event, EventStateChangedData, HomeAssistant
@@ -352,6 +354,25 @@ async def test_an_epoch_that_was_missed_is_asked_for(
     await world.advance(26 * 60, step=1)
     assert coordinator.tracker.epoch == 0
     assert world.state(lock) == "locked"
+
+
+async def test_the_answer_to_a_question_is_a_state(
+    hass: HomeAssistant, world: World, lock: TestLock, entry: Any
+) -> None:
+    """Also when no advertisement could be read since the start."""
+    await hass.config_entries.async_unload(entry.entry_id)
+    entry_epoch = await async_get_memory(hass)
+    entry_epoch.lock(lock.unique_id)["epoch"] = 5
+    assert await hass.config_entries.async_setup(entry.entry_id)
+    await world.advance(25)
+    assert world.state(lock) == STATE_UNAVAILABLE
+    lock.mute = True
+    world.near.hear(lock.address, advert.payload(lock.data))
+    await world.advance(5)
+    world.near.hear(lock.address, advert.payload(lock.data))
+    await world.advance(3)
+    assert world.state(lock) == "locked"
+    assert world.state(lock, "sensor", "_battery") == "87"
 
 
 async def test_at_the_end_of_its_counter_a_lock_is_to_be_paired_anew(

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import pytest
-from custom_components.igrs_lock import clock
-from custom_components.igrs_lock.clock import Offsets, offsets
 from homeassistant.components.repairs import DOMAIN as REPAIRS
 from homeassistant.helpers import issue_registry as ir
 from homeassistant.util import dt as dt_util
 from world import DOMAIN
+
+from custom_components.igrs_lock import clock
+from custom_components.igrs_lock.clock import Offsets, offsets
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -85,7 +86,7 @@ async def test_an_answer_that_is_off_sets_the_time(
     await world.call(lock, "unlock")
     await world.advance(2)
     assert len(sets) == 1
-    assert abs(lock.core.clock.now() - world.now()) <= 1
+    assert abs(lock.core.clock.now() - world.now()) <= 2
 
 
 async def test_two_seconds_off_are_good_enough(
@@ -203,7 +204,7 @@ async def test_a_synchronised_clock_sets_a_wrong_lock_by_force(
     lock.core.clock.set(int(world.now()) + 5000, 0)
     await world.call(lock, "unlock")
     await world.advance(3)
-    assert abs(lock.core.clock.now() - world.now()) <= 1
+    assert abs(lock.core.clock.now() - world.now()) <= 2
 
 
 async def test_a_time_that_could_not_be_set_is_tried_again_later(
@@ -217,6 +218,16 @@ async def test_a_time_that_could_not_be_set_is_tried_again_later(
     assert len(sets) == 1
     await world.advance(150, step=1)
     assert len(sets) == 2
+
+
+async def test_a_time_refused_while_pairing_is_set_later(
+    world: World, lock: TestLock, sets: list[Any]
+) -> None:
+    with patch.object(type(lock.core), "set_time", lambda *_: 12):
+        await world.pair(lock)
+    lock.power_cut()
+    await world.advance(700, step=1)
+    assert len(sets) == 1
 
 
 async def test_an_impossible_date_sets_nothing(
@@ -249,7 +260,11 @@ async def test_an_impossible_date_sets_nothing(
             datetime(2026, 12, 1, tzinfo=UTC),
             Offsets(-210, int(datetime(2027, 3, 14, 5, 30, tzinfo=UTC).timestamp()), -150),
         ),
-        (timezone(timedelta(hours=5, minutes=45)), datetime(2026, 7, 1, tzinfo=UTC), Offsets(345, 0, 345)),
+        (
+            timezone(timedelta(hours=5, minutes=45)),
+            datetime(2026, 7, 1, tzinfo=UTC),
+            Offsets(345, 0, 345),
+        ),
     ],
 )
 def test_offsets_of_a_zone(zone: Any, moment: datetime, expected: Offsets) -> None:
@@ -272,12 +287,12 @@ def test_the_kernel_is_believed(state: int, status: int, right: bool) -> None:
             reference._obj.status = status
             return state
 
-    with patch.object(clock.ctypes, "CDLL", lambda _name: Library):
+    with patch("ctypes.CDLL", lambda _name: Library):
         assert clock.kernel_synchronised() is right
 
 
 def test_where_the_kernel_cannot_be_asked_the_answer_is_no() -> None:
-    with patch.object(clock.ctypes, "CDLL", side_effect=OSError):
+    with patch("ctypes.CDLL", side_effect=OSError):
         assert clock.kernel_synchronised() is False
 
 

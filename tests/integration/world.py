@@ -4,27 +4,30 @@ import asyncio
 import hashlib
 import itertools
 import time
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unittest.mock import MagicMock
 
-from bleak.backends.device import BLEDevice
 from bleak.exc import BleakError
-from bleak_retry_connector import Allocations
+from bleak_retry_connector.bluez import Allocations
 from bsld import advert
 from bsld import const as c
 from bsld.identifiers import local_name
 from bsld.lock import Lock
 from bsld.ports import Ports
-from freezegun.api import FrozenDateTimeFactory
 from homeassistant.components import bluetooth
 from homeassistant.config_entries import SOURCE_USER, ConfigEntry
-from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
 from homeassistant.loader import async_get_integration
 from homeassistant.setup import async_setup_component
 
 from custom_components.igrs_lock import ilp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+
+    from bleak.backends.device import BLEDevice
+    from freezegun.api import FrozenDateTimeFactory
+    from homeassistant.core import HomeAssistant
 
 DOMAIN = "igrs_lock"
 SETUP_CODE = "8KNZ-44YW-D3XS-6GJ4"
@@ -72,7 +75,6 @@ class Gateway(bluetooth.BaseHaRemoteScanner):
 
     def hear(self, address: str, raw: bytes, age: float = 0.0) -> None:
         self._async_on_raw_advertisement(address, self.rssi, raw, {}, time.monotonic() - age)
-
 
     def forget(self, address: str) -> None:
         """Lose a device from the list of those heard lately."""
@@ -192,7 +194,7 @@ class TestLock:
         ]  # fmt: skip
         self.characteristics = list(self.all_characteristics)
         self.readable: dict[str, Callable[[], bytes]] = {
-            c.INFO_UUID: lambda: self.core.info(),
+            c.INFO_UUID: self._info,
             MODEL_UUID: lambda: b"Test lock\x00",
         }
         self.connections: list[Connection] = []
@@ -213,6 +215,9 @@ class TestLock:
         self._latch_end: float | None = None
         self._next_advertisement = 0.0
         self.power_up()
+
+    def _info(self) -> bytes:
+        return self.core.info()  # of the core that runs then
 
     # --- power ---
 
@@ -272,14 +277,14 @@ class TestLock:
         self._next_advertisement = time.monotonic() + self.interval
         self.world.broadcast(self)
 
-    def notify(self, conn: int, data: bytes) -> bool:
+    def notify(self, conn: Hashable, data: bytes) -> bool:
         for connection in self.connections:
             if connection.number == conn:
                 # Over the air it comes later than the call that caused it.
                 asyncio.get_running_loop().call_soon(connection.notified, data)
         return True
 
-    def disconnect(self, conn: int) -> None:
+    def disconnect(self, conn: Hashable) -> None:
         for connection in list(self.connections):
             if connection.number == conn:
                 connection.end()
@@ -526,7 +531,7 @@ class World:
             result = await flows.async_configure(result["flow_id"])
         return dict(result)
 
-    async def pair(self, lock: TestLock) -> Any:
+    async def pair(self, lock: TestLock) -> ConfigEntry[Any]:
         """Pair with a lock and wait until it is heard; returns its config entry."""
         result = await self.flow(lock)
         result = await self.submit(result, {"setup_code": SETUP_CODE})

@@ -1,0 +1,120 @@
+"""What ends a movement, in whatever order its signs arrive."""
+
+import asyncio
+
+import pytest
+
+from custom_components.igrs_lock.errors import JammedError, OperationError, UnconfirmedError
+from custom_components.igrs_lock.ilp import (
+    Advertisement,
+    Bolt,
+    Door,
+    Event,
+    Operation,
+    Source,
+    StateEvent,
+)
+from custom_components.igrs_lock.link import Link, LinkLostError
+from custom_components.igrs_lock.movement import Movement
+
+
+def event(kind: Event, counter: int) -> StateEvent:
+    return StateEvent(kind, Bolt.UNKNOWN, Door.CLOSED, 80, counter, 255, Source.BLUETOOTH, 0)
+
+
+def advertisement(bolt: Bolt, counter: int) -> Advertisement:
+    return Advertisement(
+        setup_mode=False,
+        clock_trusted=True,
+        log_bits=0,
+        counter=counter,
+        bolt=bolt,
+        door=Door.CLOSED,
+        low_battery=False,
+        tamper=False,
+        battery=80,
+        nonce=bytes(8),
+        authenticated=True,
+    )
+
+
+async def ended(movement: Movement) -> bool:
+    """Whether it has ended well; raises what it ended with otherwise."""
+    try:
+        async with asyncio.timeout(0):
+            await movement.ended()
+    except TimeoutError:
+        return False
+    return True
+
+
+async def test_an_event_before_the_answer_counts_when_it_is_not_older() -> None:
+    movement = Movement(Operation.UNLOCK, "lock")
+    movement.take_event(event(Event.LOCKED, 4))  # the end of an earlier movement
+    movement.take_event(event(Event.UNLOCKED, 6))
+    movement.accepted(5)
+    assert await ended(movement)
+    movement.take_event(event(Event.JAMMED, 7))  # a later one is not this one's end
+    assert await ended(movement)
+
+
+async def test_an_advertisement_of_where_the_bolt_was_ends_nothing() -> None:
+    movement = Movement(Operation.LOCK, "lock")
+    movement.accepted(5)
+    movement.take_advertisement(advertisement(Bolt.UNLOCKED, 5))
+    movement.take_advertisement(advertisement(Bolt.LOCKING, 6))
+    movement.take_advertisement(advertisement(Bolt.LOCKED, 4))
+    movement.take_event(event(Event.DOOR_CLOSED, 7))
+    assert not await ended(movement)
+
+
+async def test_an_advertisement_ends_it_where_it_was_wanted() -> None:
+    movement = Movement(Operation.LOCK, "lock")
+    movement.accepted(5)
+    movement.take_advertisement(advertisement(Bolt.LOCKED, 7))
+    assert await ended(movement)
+
+
+@pytest.mark.parametrize(
+    ("operation", "kind", "error"),
+    [
+        (Operation.LOCK, Event.JAMMED, JammedError),
+        (Operation.LOCK, Event.UNLOCKED, UnconfirmedError),
+        (Operation.UNLOCK, Event.LOCKED, UnconfirmedError),
+        (Operation.OPEN, Event.LOCKED, UnconfirmedError),
+    ],
+)
+async def test_an_event_elsewhere_fails_it(
+    operation: Operation, kind: Event, error: type[OperationError]
+) -> None:
+    movement = Movement(operation, "lock")
+    movement.accepted(5)
+    movement.take_event(event(kind, 6))
+    with pytest.raises(error):
+        await movement.ended()
+
+
+async def test_unlocked_is_on_the_way_to_open() -> None:
+    movement = Movement(Operation.OPEN, "lock")
+    movement.accepted(5)
+    movement.take_event(event(Event.UNLOCKED, 6))
+    movement.take_event(event(Event.OPENED, 7))
+    assert await ended(movement)
+
+
+async def test_open_is_more_than_unlocked() -> None:
+    movement = Movement(Operation.UNLOCK, "lock")
+    movement.accepted(5)
+    movement.take_event(event(Event.OPENED, 6))
+    assert await ended(movement)
+
+
+async def test_a_link_that_was_never_made_says_so() -> None:
+    link = Link("lock")
+    assert not link.connected
+    link.received(b"nobody listens")
+    link.lost()
+    for use in (link.send(b"x"), link.listen(), link.read("uuid")):
+        with pytest.raises(LinkLostError):
+            await use
+    await link.disconnect()
