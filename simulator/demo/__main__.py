@@ -61,9 +61,8 @@ async def _show(arguments: argparse.Namespace, python: Path, version: str) -> in
     """Run until stopped."""
     # The tests have a folder of their own.
     folder = Path(os.environ.get("IGRS_LOCK_DEMO", ROOT / ".demo")) / version
-    if arguments.fresh:
-        shutil.rmtree(folder, ignore_errors=True)
-    async with Demo(Setup(folder, python, arguments.locks, arguments.port)) as demo:
+    setup = Setup(folder, python, arguments.locks, arguments.port, arguments.fresh)
+    async with Demo(setup) as demo:
         try:
             await demo.run(partial(_tell, demo))
         finally:

@@ -39,6 +39,8 @@ class Setup:
     locks: int = 1
     port: int | None = None
     """Port of Home Assistant; None: 8123, or a free one if that is taken; 0: a free one."""
+    fresh: bool = False
+    """Forget what earlier runs kept."""
     simulator_options: tuple[str, ...] = ()
 
 
@@ -73,7 +75,8 @@ class Demo:
         setup = self.setup
         port = _port(setup.port)
         self._stack.enter_context(_claim(setup.folder))
-        shutil.rmtree(self.logs, ignore_errors=True)
+        for name in ("config", "locks", "logs") if setup.fresh else ("logs",):
+            shutil.rmtree(setup.folder / name, ignore_errors=True)
         say(f"starting the simulator with {setup.locks} lock{'s' if setup.locks > 1 else ''}")
         self.simulator = await Simulator.start(
             setup.folder / "locks",

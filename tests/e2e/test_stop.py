@@ -1,0 +1,102 @@
+"""However the demo ends, nothing of it keeps running, and a person can read why it ended."""
+
+import os
+import re
+import signal
+import socket
+from typing import TYPE_CHECKING
+
+from terminal import READY, Terminal, alive
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SETUP_CODE = re.compile(r"Setup code +((?:[0-9A-Z]{4}-){3}[0-9A-Z]{4})")
+
+
+def test_ctrl_c_stops_everything_and_the_locks_are_the_same_the_next_time(
+    demo: Callable[..., Terminal],
+) -> None:
+    first = demo("--locks", "2")
+    first.wait_for(READY)
+    assert len(first.children) >= 2
+    first.send(signal.SIGINT)
+
+    assert first.wait() == 0
+    assert alive(first.children) == set()
+    assert "Traceback" not in first.text
+
+    second = demo("--locks", "2")
+    second.wait_for(READY)
+    codes = SETUP_CODE.findall(second.text)
+    assert len(codes) == 2
+    assert codes == SETUP_CODE.findall(first.text)
+
+    third = demo("--fresh", "--locks", "1")
+    assert third.wait() == 1
+    assert "another demo is running" in third.text
+    assert "Traceback" not in third.text
+
+
+def test_a_termination_during_the_start_stops_everything(demo: Callable[..., Terminal]) -> None:
+    terminal = demo()
+    terminal.wait_for("starting Home Assistant")
+    terminal.send(signal.SIGTERM)
+
+    assert terminal.wait() == 0
+    assert alive(terminal.children) == set()
+    assert "Traceback" not in terminal.text
+
+
+def test_children_of_a_killed_demo_end_with_it(demo: Callable[..., Terminal]) -> None:
+    terminal = demo()
+    terminal.wait_for(READY)
+    terminal.send(signal.SIGKILL)
+
+    terminal.wait()
+    assert alive(terminal.children) == set()
+
+
+def test_a_simulator_that_dies_ends_the_demo_with_a_word_about_it(
+    demo: Callable[..., Terminal],
+) -> None:
+    terminal = demo()
+    terminal.wait_for(READY)
+    (simulator,) = [pid for pid in terminal.children if _command(pid).endswith("-m simulator")]
+    os.kill(simulator, signal.SIGKILL)
+
+    assert terminal.wait() == 1
+    assert "the simulator ended by signal 9" in terminal.text
+    assert alive(terminal.children) == set()
+    assert "Traceback" not in terminal.text
+
+
+def test_a_port_that_is_taken_is_said_before_anything_starts(
+    demo: Callable[..., Terminal],
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        terminal = demo("--port", str(port))
+
+        assert terminal.wait() == 1
+
+    assert f"port {port} is taken" in terminal.text
+    assert "starting" not in terminal.text
+    assert "Traceback" not in terminal.text
+
+
+def test_a_version_that_cannot_be_is_said(demo: Callable[..., Terminal]) -> None:
+    terminal = demo("--home-assistant", "newest")
+
+    assert terminal.wait() == 1
+    assert "'newest' is not a version of Home Assistant" in terminal.text
+    assert "Traceback" not in terminal.text
+
+
+def _command(pid: int) -> str:
+    """Up to the module that a Python process runs."""
+    with open(f"/proc/{pid}/cmdline", "rb") as line:  # noqa: PTH123 - no path, a window into the kernel
+        words = line.read().decode().split("\0")
+    return " ".join(words[:3])
