@@ -19,7 +19,6 @@ an ATT packet of up to 247 bytes is one radio packet.
 """
 
 import asyncio
-import logging
 import math
 import random
 from collections import deque
@@ -32,8 +31,6 @@ from bumble.link import LocalLink
 
 if TYPE_CHECKING:
     from .controller import Advertiser, VirtualController
-
-_LOGGER = logging.getLogger(__name__)
 
 DEFAULT_RSSI = -60
 """Signal strength in dBm between two radios of which nothing else was said: one room away."""

