@@ -79,7 +79,8 @@ class Bolt:
         before = self.state
         first = not self._seen
         self._seen = True
-        if bolt == before:
+        # A jammed bolt that is nowhere stays jammed
+        if bolt == before or (before, bolt) == (c.BOLT_JAMMED, c.BOLT_UNKNOWN):
             return
         self.state = bolt
         self._failures = 0

@@ -87,6 +87,15 @@ def test_a_jam_is_told_logged_and_shown(home: Home) -> None:
     assert session.operate(Operation.UNLOCK) is Result.ACCEPTED
 
 
+def test_a_jammed_bolt_that_is_nowhere_stays_jammed(home: Home) -> None:
+    home.controller().operate(Operation.UNLOCK)
+    home.board.sense(Bolt.JAMMED)
+    home.board.sense(Bolt.UNKNOWN)
+    assert home.advertised().bolt is Bolt.JAMMED
+    home.board.sense(Bolt.LOCKED)
+    assert last(home)[:3] == (Event.LOCKED, 254, Source.BY_HAND)
+
+
 def test_a_silent_motor_has_jammed() -> None:
     home = paired_home(movement_ms=4000)
     home.controller().operate(Operation.UNLOCK)
