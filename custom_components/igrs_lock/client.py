@@ -14,10 +14,12 @@ from homeassistant.core import HomeAssistant, callback
 
 from .const import ANSWER_TIMEOUT, IDLE_HOLD
 from .errors import (
+    GatewayBusyError,
     LockBusyError,
     NeedsPairingError,
     NoAnswerError,
     OperationError,
+    OutOfReachError,
     UnsupportedError,
 )
 from .ilp import (
@@ -177,11 +179,17 @@ class LockClient:
             # Nothing was written yet: then even *open* may be tried again.
             if self._timing.written is not None and not may_repeat():
                 raise NoAnswerError(self.name) from err
+        written = self._timing.written is not None
         try:
             return await self._attempt(requests, nonce, may_repeat)
         except (LinkLostError, TimeoutError) as err:
             _LOGGER.debug("%s: %r", self.name, err)
             await self._drop()
+            raise NoAnswerError(self.name) from err
+        except (GatewayBusyError, OutOfReachError) as err:
+            if not written:
+                raise
+            # What came of the first message is not known, and that is what matters now.
             raise NoAnswerError(self.name) from err
 
     async def _attempt(

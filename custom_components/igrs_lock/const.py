@@ -16,7 +16,7 @@ CONF_SW_VERSION: Final = "sw_version"
 CONF_SETUP_CODE: Final = "setup_code"
 
 # Bluetooth. Seconds. Home Assistant's own time-outs are 20 s an attempt, which is no unlock.
-CONNECT_TIMEOUT: Final = 8.0
+CONNECT_TIMEOUT: Final = 5.0
 ANSWER_TIMEOUT: Final = 5.0
 DISCONNECT_TIMEOUT: Final = 5.0
 IDLE_HOLD: Final = 5.0

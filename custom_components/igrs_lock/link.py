@@ -5,8 +5,8 @@ import logging
 import time
 from typing import TYPE_CHECKING, Self
 
+import bleak_retry_connector
 from bleak.exc import BleakError
-from bleak_retry_connector import BleakClientWithServiceCache, establish_connection
 from homeassistant.components import bluetooth
 from homeassistant.components.bluetooth import BluetoothReachabilityIntent
 from homeassistant.core import HomeAssistant, callback
@@ -25,7 +25,7 @@ _LOGGER = logging.getLogger(__name__)
 
 
 class LinkLostError(Exception):
-    """The connection ended, or could not be used."""
+    """The connection could not be made or used, or it ended."""
 
 
 class Link:
@@ -40,47 +40,59 @@ class Link:
         self.lost: Callable[[], None] = _ignore
         self.listening = False
         self._reassembler = Reassembler()
-        self._client: BleakClientWithServiceCache | None = None
+        self._client: bleak_retry_connector.BleakClientWithServiceCache | None = None
         self._request: BleakGATTCharacteristic | None = None
         self._response: BleakGATTCharacteristic | None = None
 
     @classmethod
     async def connect(cls, hass: HomeAssistant, address: str, name: str) -> Self:
-        """Connect by the best path that Home Assistant knows.
+        """Connect by the best path that Home Assistant knows, else by another one.
 
-        OutOfReachError and GatewayBusyError before anything is tried, LinkLostError when the
-        attempt failed: worth another one, which takes another path when there is one.
+        OutOfReachError when that fails, GatewayBusyError before anything is tried.
         """
-        device = _connectable_device(hass, address, name)
+        attempt = 0
+        while True:
+            attempt += 1
+            device, paths = _connectable(hass, address, name)
+            link = cls(name)
+            try:
+                await link._connect(hass, device)
+            except LinkLostError as err:
+                _LOGGER.debug("%s: attempt %d: %s", name, attempt, err)
+                # Home Assistant takes another path after two failures of one.
+                if attempt > min(paths, 2):
+                    raise _out_of_reach(hass, address, name) from err
+            else:
+                return link
 
+    async def _connect(self, hass: HomeAssistant, device: BLEDevice) -> None:
         @callback
         def freshest_device() -> BLEDevice:
-            return bluetooth.async_ble_device_from_address(hass, address, True) or device
+            return bluetooth.async_ble_device_from_address(hass, device.address, True) or device
 
-        link = cls(name)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
-                client = await establish_connection(
-                    BleakClientWithServiceCache,
+                # By its module: Home Assistant puts its own class there when Bluetooth is set up,
+                # which may be after this module was imported.
+                client = await bleak_retry_connector.establish_connection(
+                    bleak_retry_connector.BleakClientWithServiceCache,
                     device,
-                    name,
-                    link._disconnected,
-                    # The caller reconnects once; more attempts make an unlock of 20 s.
+                    self.name,
+                    self._disconnected,
                     max_attempts=1,
                     use_services_cache=True,
                     ble_device_callback=freshest_device,
                 )
         except (BleakError, TimeoutError) as err:
             raise LinkLostError(f"not connected: {err!r}") from err
-        link._client = client
-        link._request = client.services.get_characteristic(REQUEST_UUID)
-        link._response = client.services.get_characteristic(RESPONSE_UUID)
-        if link._request is None or link._response is None:
+        self._client = client
+        self._request = client.services.get_characteristic(REQUEST_UUID)
+        self._response = client.services.get_characteristic(RESPONSE_UUID)
+        if self._request is None or self._response is None:
             # What was cached is not this lock's: forget it, so that the next attempt looks anew.
             await client.clear_cache()
-            await link.disconnect()
+            await self.disconnect()
             raise LinkLostError("the lock's characteristics are missing")
-        return link
 
     @property
     def connected(self) -> bool:
@@ -149,26 +161,26 @@ class Link:
             self.received(message)
 
     @callback
-    def _disconnected(self, _client: BleakClientWithServiceCache) -> None:
+    def _disconnected(self, _client: bleak_retry_connector.BleakClientWithServiceCache) -> None:
         self._client = None
         self.lost()
 
 
 @callback
-def _connectable_device(hass: HomeAssistant, address: str, name: str) -> BLEDevice:
-    """Return the device to connect to; OutOfReachError, GatewayBusyError."""
+def _connectable(hass: HomeAssistant, address: str, name: str) -> tuple[BLEDevice, int]:
+    """Return the device and its number of paths; OutOfReachError, GatewayBusyError."""
     device = bluetooth.async_ble_device_from_address(hass, address, connectable=True)
     paths = bluetooth.async_scanner_devices_by_address(hass, address, connectable=True)
     if device is None or not paths:
-        raise out_of_reach(hass, address, name)
+        raise _out_of_reach(hass, address, name)
     # Home Assistant would wait for a free connection; a person at the door wants to know now.
     if all(_is_full(path.scanner) for path in paths):
         raise GatewayBusyError(name)
-    return device
+    return device, len(paths)
 
 
 @callback
-def out_of_reach(hass: HomeAssistant, address: str, name: str) -> OutOfReachError:
+def _out_of_reach(hass: HomeAssistant, address: str, name: str) -> OutOfReachError:
     """Return the error with Home Assistant's own words on why nothing can connect."""
     return OutOfReachError(
         name,

@@ -100,7 +100,7 @@ async def async_pair(
     """
     device_id = ilp.device_id_from_address(address)
     name = ilp.local_name(device_id)
-    link = await _connect(hass, address, name)
+    link = await Link.connect(hass, address, name)
     try:
         progress(0.2)
         pairing = await _agree(hass, link, name, device_id, setup_code)
@@ -123,17 +123,6 @@ async def async_resume(
             # Kept all the same until another one is proved: this answer is not authenticated.
             _LOGGER.debug("%s did not take a pending key", address)
     raise NeedsPairingError(ilp.local_name(device_id))
-
-
-async def _connect(hass: HomeAssistant, address: str, name: str) -> Link:
-    try:
-        return await Link.connect(hass, address, name)
-    except LinkLostError as err:
-        _LOGGER.debug("%s: %s, connecting once more", name, err)
-    try:
-        return await Link.connect(hass, address, name)
-    except LinkLostError as err:
-        raise NoAnswerError(name) from err
 
 
 async def _agree(

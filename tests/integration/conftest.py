@@ -39,7 +39,7 @@ async def world(hass: HomeAssistant, freezer: FrozenDateTimeFactory) -> AsyncGen
     """Two gateways, no lock yet; this machine's clock is right."""
     world = World(hass, freezer)
     with (
-        patch("custom_components.igrs_lock.link.establish_connection", world.connect),
+        patch("bleak_retry_connector.establish_connection", world.connect),
         patch("custom_components.igrs_lock.coordinator.MONOTONIC_TIME", world.monotonic),
         patch("custom_components.igrs_lock.diagnostics.MONOTONIC_TIME", world.monotonic),
         patch(

@@ -1,5 +1,6 @@
 """Lock, unlock and open: fast, retried once, never shown as done before they are."""
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -289,6 +290,32 @@ async def test_open_with_a_lost_link_is_not_sent_again_after_it_moved(
     assert world.state(lock) == "open"
 
 
+async def test_what_came_of_a_message_before_the_lock_vanished_is_not_known(
+    world: World, lock: TestLock
+) -> None:
+    def vanish(data: bytes) -> None:
+        lock.silent = True
+        lock.connections[-1].end()
+
+    lock.on_write = vanish
+    assert await failing(world, lock, "unlock") == "no_answer"
+
+
+async def test_a_connection_that_nothing_was_written_on_is_made_anew_even_for_open(
+    world: World, lock: TestLock
+) -> None:
+    def vanish() -> None:
+        lock.on_connect = None
+        asyncio.get_running_loop().call_soon(lock.connections[-1].end)
+
+    lock.power_cut()
+    world.kernel_synchronised = False
+    await world.advance(2)
+    lock.on_connect = lambda: asyncio.get_running_loop().call_soon(vanish)
+    await world.call(lock, "open")
+    assert lock.operations == [c.OP_OPEN]
+
+
 async def test_a_link_that_stays_lost_is_told(world: World, lock: TestLock) -> None:
     def lose(data: bytes) -> None:
         lock.connections[-1].end()
@@ -448,9 +475,9 @@ async def test_a_connection_that_cannot_be_made_is_told_in_time(
 ) -> None:
     lock.silent = True
     begun = world.monotonic()
-    assert await failing(world, lock, "unlock") == "no_answer"
-    # Two attempts of eight seconds, not four of twenty.
-    assert world.monotonic() - begun < 17
+    assert await failing(world, lock, "unlock") == "out_of_reach"
+    # Three attempts of five seconds, as there are two gateways; not four of twenty.
+    assert 14 < world.monotonic() - begun < 17
     assert world.state(lock) == "locked"
 
 

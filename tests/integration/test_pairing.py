@@ -120,7 +120,7 @@ async def test_a_lock_that_does_not_take_the_connection_is_told(
     result = await world.flow(lock)
     lock.silent = True
     result = await world.submit(result, {"setup_code": SETUP_CODE})
-    assert result["errors"] == {"base": "no_answer"}
+    assert result["errors"] == {"base": "out_of_reach"}
 
 
 async def test_busy_gateways_are_told_at_once(world: World, lock: TestLock) -> None:
@@ -313,7 +313,7 @@ async def test_resuming_out_of_reach_says_so_and_can_be_tried_again(
     assert result["step_id"] == "resume"
     result = await world.submit(result)
     assert result["step_id"] == "resume"
-    assert result["errors"] == {"base": "no_answer"}
+    assert result["errors"] == {"base": "out_of_reach"}
     lock.silent = False
     await world.advance(2)
     result = await world.submit(result)

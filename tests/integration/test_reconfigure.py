@@ -55,7 +55,7 @@ async def test_releasing_out_of_reach_says_so_and_changes_nothing(
     lock.silent = True
     result = await world.submit(await menu(hass, entry, "release"))
     assert result["step_id"] == "release"
-    assert result["errors"] == {"base": "no_answer"}
+    assert result["errors"] == {"base": "out_of_reach"}
     assert hass.config_entries.async_entries(DOMAIN) == [entry]
     assert lock.core.paired
     lock.silent = False
@@ -147,7 +147,7 @@ async def test_reauthentication_that_was_cut_off_is_resumed(
 
     lock.on_notify = vanish
     result = await world.submit(result, {"setup_code": SETUP_CODE})
-    assert result["errors"] == {"base": "no_answer"}
+    assert result["errors"] == {"base": "out_of_reach"}
     hass.config_entries.flow.async_abort(result["flow_id"])
     # A restart in between does not drop the pending key: the entry has another one.
     await hass.config_entries.async_reload(entry.entry_id)

@@ -201,7 +201,7 @@ class TestLock:
         self.traffic: list[tuple[str, bytes]] = []
         self.on_write: Callable[[bytes], bytes | None] | None = None
         self.on_notify: Callable[[bytes], bytes | None] | None = None
-        self.on_connect: Callable[[], None] | None = None
+        self.on_connect: Callable[[], object] | None = None
         self.refuses_notify = False
         self.refuses_disconnect = False
         self.silent = False

@@ -130,7 +130,7 @@ async def test_on_a_cold_connection_the_first_write_moves_the_bolt(
     await call(hass, "unlock", entity_id)
     steps = [(entry["what"], entry.get("opcode")) for entry in lock.traced]
     begun = steps.index(("connected", None))
-    until_bolt = [step for step in steps[begun + 1 :]]
+    until_bolt = list(steps[begun + 1 :])
     operate = [what for what, _ in until_bolt].index("operate")
     assert until_bolt[:operate] == [("att", MTU_REQUEST), ("att", WRITE_COMMAND)]
 
@@ -151,23 +151,3 @@ async def test_two_gateways_both_are_heard_and_the_other_is_taken_when_one_fails
     # Home Assistant still knows the first as the nearer path.
     await call(hass, "lock", entity_id)
     assert state_of(hass, entity_id) == "locked"
-
-
-async def test_a_lock_that_loses_its_power_in_the_middle_is_told(
-    hass: HomeAssistant, world: World, lock: VirtualLock
-) -> None:
-    entity_id = await pair(hass, world, lock)
-    await until(lambda: lock.state()["connections"] == 0)
-    lock.door.motor_seconds = 30.0
-    unlock = asyncio.ensure_future(call(hass, "unlock", entity_id))
-    await until(lambda: lock.door.operation)
-    assert state_of(hass, entity_id) == "unlocking"
-    lock.power_off()
-    await asyncio.sleep(0.2)
-    lock.door.motor_seconds = 0.1
-    await lock.power_on()
-    with pytest.raises(HomeAssistantError) as failure:
-        await unlock
-    assert failure.value.translation_key in ("unconfirmed", "no_answer")
-    await call(hass, "unlock", entity_id)
-    assert state_of(hass, entity_id) == "unlocked"
