@@ -277,10 +277,19 @@ class Commands:
     # --- time, options and the rest -----------------------------------------------------------
 
     def _set_time(self, session: "Session", value: bytes, command: int) -> "list[bytes]":
+        lock = self._lock
+        clock = lock.clock
         unix = int.from_bytes(value[:4], "big")
-        return self.status(
-            command, self._lock.set_time(unix, signed(value[4:6]), value[6], session.slot)
-        )
+        offset = signed(value[4:6])
+        force = value[6]
+        before = clock.now()
+        offset_before = clock.offset(before)
+        far = clock.trusted and abs(unix - before) > c.CLOCK_STEP_S
+        if force > 1 or (far and not force) or not clock.set(unix, offset):
+            return self.status(command, c.BAD_VALUE)
+        if (before, offset_before) != (unix, offset):
+            lock.record(c.EV_CLOCK_SET, session.slot, c.SRC_BLUETOOTH, 0, before)
+        return self.status(command, c.DONE)
 
     def _set_next_offset(self, _session: "Session", value: bytes, command: int) -> "list[bytes]":
         change = int.from_bytes(value[:4], "big")
@@ -288,8 +297,17 @@ class Commands:
         return self.status(command, c.DONE if good else c.BAD_VALUE)
 
     def _set_option(self, session: "Session", value: bytes, command: int) -> "list[bytes]":
+        lock = self._lock
+        option = value[0]
         number = int.from_bytes(value[1:5], "big")
-        return self.status(command, self._lock.set_option(value[0], number, session.slot))
+        result = lock.options.refused(option)
+        if result == c.DONE and not lock.options.allowed(option, number):
+            result = c.BAD_VALUE
+        if result == c.DONE and number != lock.options.get(option):
+            lock.options.set(option, number)
+            lock.record(c.EV_OPTION, session.slot, c.SRC_BLUETOOTH, option)
+            lock.movement.arm(anew=True)
+        return self.status(command, result)
 
     def _get_option(self, _session: "Session", value: bytes, command: int) -> "list[bytes]":
         refused = self._lock.options.refused(value[0])

@@ -68,7 +68,7 @@ class Connections:
     def subscribed(self, conn: "Hashable", on: bool) -> None:
         """Answers kept so far go out when notifications are on."""
         if conn in self._links:
-            self._links[conn].subscribed = on
+            self._links[conn].listens(on)
 
     def flush(self) -> None:
         """Send what waits."""

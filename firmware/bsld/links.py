@@ -29,6 +29,7 @@ class Link:
         self.waiting = 0  # bytes in the queue
         self._queue: list[bytes] = []
         self._index = 0
+        self._cut_for = self.mtu  # the MTU for which the message being sent is cut
 
     def challenge(self, nonce: bytes, now: int) -> bytes:
         """Offer a nonce: good for one attempt within 10 s, and the one before for none."""
@@ -55,6 +56,12 @@ class Link:
             return self.heard + c.IDLE_MS
         return self.since + (c.PAIRING_MS if self.pairing else c.NO_SESSION_MS)
 
+    def listens(self, on: bool) -> None:
+        """Notifications were switched; a message broken off is sent again from its beginning."""
+        self.subscribed = on
+        if not on:
+            self._index = 0
+
     def put(self, message: bytes) -> bool:
         """Queue a message; False if the client has left too much unread."""
         if self.waiting + len(message) > c.QUEUE_BYTES:
@@ -67,7 +74,9 @@ class Link:
         """Send what waits, if somebody listens; False if the radio wants to be asked again."""
         while self._queue and self.subscribed:
             message = self._queue[0]
-            data = fragment(message, self._index, self.mtu)
+            if self._index == 0:
+                self._cut_for = self.mtu
+            data = fragment(message, self._index, self._cut_for)
             if not radio.notify(self.conn, data):
                 return False
             self._index += 1

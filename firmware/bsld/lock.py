@@ -386,32 +386,6 @@ class Lock:
         self._connections.end_sessions(account.slot, session)
         self.record(c.EV_ACCOUNT, session.slot, c.SRC_BLUETOOTH, account.slot)
 
-    def set_time(self, unix: int, offset: int, force: int, slot: int) -> int:
-        """Command 45; returns a result value."""
-        clock = self.clock
-        before = clock.now()
-        offset_before = clock.offset(before)
-        if force > 1 or (clock.trusted and not force and abs(unix - before) > c.CLOCK_STEP_S):
-            return c.BAD_VALUE
-        if not clock.set(unix, offset):
-            return c.BAD_VALUE
-        if (before, offset_before) != (unix, offset):
-            self.record(c.EV_CLOCK_SET, slot, c.SRC_BLUETOOTH, 0, before)
-        return c.DONE
-
-    def set_option(self, option: int, value: int, slot: int) -> int:
-        """Command 47; returns a result value."""
-        refused = self.options.refused(option)
-        if refused:
-            return refused
-        if not self.options.allowed(option, value):
-            return c.BAD_VALUE
-        if value != self.options.get(option):
-            self.options.set(option, value)
-            self.record(c.EV_OPTION, slot, c.SRC_BLUETOOTH, option)
-            self.movement.arm(anew=True)
-        return c.DONE
-
     def factory_reset(self) -> None:
         """Command 4B: unpaired, not in setup mode, nothing left but the counter."""
         generation = self.log.next_generation

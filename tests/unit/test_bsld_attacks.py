@@ -589,6 +589,32 @@ def test_a_radio_without_room_is_asked_again(home: Home) -> None:
     assert len(session.take()) == 3
 
 
+def test_a_message_half_sent_goes_on_as_it_was_cut_when_the_mtu_changes(home: Home) -> None:
+    client = Client(home.board, mtu=23)
+    session = home.controller(client)
+    session.lock_nonce = client.nonce()
+    home.board.radio.room = 2
+    client.send(session.message(*[requests.get_status()] * 3))
+    client.mtu = 100
+    home.board.lock.mtu_changed(client.conn, 100)
+    home.board.radio.room = None
+    home.lock.poll()
+    assert len(session.take()) == 3
+
+
+def test_a_message_broken_off_by_switching_notifications_is_sent_whole(home: Home) -> None:
+    client = Client(home.board, mtu=23)
+    session = home.controller(client)
+    session.lock_nonce = client.nonce()
+    home.board.radio.room = 2
+    client.send(session.message(*[requests.get_status()] * 3))
+    home.board.lock.subscribed(client.conn, False)
+    home.board.radio.room = None
+    home.lock.poll()
+    client.listen()
+    assert len(session.take()) == 3
+
+
 def test_a_client_that_writes_from_within_a_notification_is_served(home: Home) -> None:
     client = Client(home.board)
     session = home.controller(client)
