@@ -110,6 +110,7 @@ class IgrsLockCoordinator(PassiveBluetoothDataUpdateCoordinator):
         self.time_keeper = TimeKeeper(hass, self)
         self._movement: Movement | None = None
         self._changes = 0
+        self._shown: tuple[LockState, str | None, bool] | None = None
         self._proved_at = -math.inf
         self._cancel_check: CALLBACK_TYPE | None = None
         self._ask_task: asyncio.Task[None] | None = None
@@ -156,9 +157,9 @@ class IgrsLockCoordinator(PassiveBluetoothDataUpdateCoordinator):
             self._async_doubtful(data, now)
         elif self._available:
             self._proved_at = now
-        elif tracker.is_current(now):
+        elif self.data is not None and tracker.is_current(now):
             self._async_prove(now)
-            self.async_update_listeners()
+            self._async_take(self.data)
         else:
             self._async_ask(now)
 
@@ -289,7 +290,11 @@ class IgrsLockCoordinator(PassiveBluetoothDataUpdateCoordinator):
         self.remembered["epoch"] = self.tracker.epoch
         self.remembered["changed_by"] = self.changed_by
         self.memory.schedule_save()
-        self.async_update_listeners()
+        # A heartbeat is a new counter and nothing else: nothing to show.
+        shown = (state, self.changed_by, self._available)
+        if shown != self._shown:
+            self._shown = shown
+            self.async_update_listeners()
 
     @callback
     def _async_prove(self, now: float) -> None:
@@ -319,6 +324,7 @@ class IgrsLockCoordinator(PassiveBluetoothDataUpdateCoordinator):
             self._async_check_later(left)
             return
         self._available = False
+        self._shown = None
         _LOGGER.info("%s is unavailable: nothing new was heard of it", self.config_entry.title)
         self.async_update_listeners()
 

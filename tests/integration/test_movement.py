@@ -11,11 +11,12 @@ from custom_components.igrs_lock.ilp import (
     Door,
     Event,
     Operation,
+    Result,
     Source,
     StateEvent,
 )
 from custom_components.igrs_lock.link import Link, LinkLostError
-from custom_components.igrs_lock.movement import Movement
+from custom_components.igrs_lock.movement import Movement, refusal
 
 
 def event(kind: Event, counter: int) -> StateEvent:
@@ -107,6 +108,24 @@ async def test_open_is_more_than_unlocked() -> None:
     movement.accepted(5)
     movement.take_event(event(Event.OPENED, 6))
     assert await ended(movement)
+
+
+@pytest.mark.parametrize(
+    ("result", "key"),
+    [
+        (Result.NO_RIGHT, "refused"),
+        (Result.BUSY, "lock_busy"),
+        (Result.JAMMED, "jammed"),
+        (Result.TOO_OLD, "refused"),
+        (Result.NOT_POSSIBLE_NOW, "not_possible"),
+        (Result.BAD_VALUE, "refused"),
+        (Result.BATTERY_TOO_LOW, "battery_low"),
+    ],
+)
+def test_each_refusal_has_its_error(result: Result, key: str) -> None:
+    error = refusal(result, "lock")
+    assert error.key == key
+    assert error.translation_key == key
 
 
 async def test_a_link_that_was_never_made_says_so() -> None:

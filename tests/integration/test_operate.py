@@ -427,18 +427,6 @@ async def test_a_lock_that_moves_already_is_waited_for_or_busy(
     assert await failing(world, lock, "unlock") == "lock_busy"
 
 
-@pytest.mark.parametrize(
-    ("result", "key"),
-    [(2, "refused"), (7, "jammed"), (11, "not_possible"), (12, "refused"), (14, "battery_low")],
-)
-async def test_each_refusal_has_its_sentence(
-    world: World, lock: TestLock, monkeypatch: pytest.MonkeyPatch, result: int, key: str
-) -> None:
-    monkeypatch.setattr(type(lock.core.access), "operate", lambda *_: result)
-    assert await failing(world, lock, "unlock") == key
-    assert world.state(lock) == "locked"
-
-
 async def test_a_lock_without_a_latch_cannot_be_opened(hass: HomeAssistant, world: World) -> None:
     lock = world.add_lock(capabilities=c.CAP_DOOR_SENSOR)
     await world.pair(lock)
