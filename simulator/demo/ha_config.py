@@ -72,6 +72,9 @@ def write(folder: Path, port: int, adapters: Iterable[Adapter]) -> None:
     (folder / "configuration.yaml").write_text(_CONFIGURATION + "\n".join(lines) + "\n")
     # A restart that is interrupted leaves this file, which makes the next start a restricted one.
     (folder / ".HA_SAFE_MODE").unlink(missing_ok=True)
+    # A package of its own, also where the checkout's folder of that name can be imported (benches).
+    (folder / "custom_components").mkdir(exist_ok=True)
+    (folder / "custom_components" / "__init__.py").touch()
     _link(folder / "custom_components" / "igrs_lock", INTEGRATION)
     _link(folder / "custom_components" / "virtual_ble", VIRTUAL_ADAPTER)
     _write_storage(

@@ -1,0 +1,1 @@
+"""Measurements of speed. Ratios of one run mean something anywhere; times belong to the machine."""
