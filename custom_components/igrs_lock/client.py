@@ -91,6 +91,7 @@ class LockClient:
         self._sessions: list[Session] = []
         self._inbox: asyncio.Queue[Reply | LockError | LinkLostError | bytes] = asyncio.Queue()
         self._holders = 0
+        self._closed = False
         self._idle_timer: asyncio.TimerHandle | None = None
         if link is not None:
             self._use(link)
@@ -158,10 +159,16 @@ class LockClient:
             self._holders -= 1
             self._arm_idle()
 
-    async def async_close(self) -> None:
-        """End the connection and forget the session."""
+    async def async_disconnect(self) -> None:
+        """End the connection; the next request makes a new one."""
         self._cancel_idle()
+        self._inbox.put_nowait(LinkLostError("the connection was ended here"))
         await self._drop()
+
+    async def async_close(self) -> None:
+        """End the connection for good."""
+        self._closed = True
+        await self.async_disconnect()
 
     # --- one request ----------------------------------------------------------------------------
 
@@ -278,6 +285,8 @@ class LockClient:
     # --- the connection -------------------------------------------------------------------------
 
     async def _connect(self) -> Link:
+        if self._closed:
+            raise NoAnswerError(self.name)
         link = await Link.connect(self._hass, self._address, self.name)
         self._use(link)
         self._timing.connections += 1

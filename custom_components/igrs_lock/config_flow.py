@@ -269,7 +269,7 @@ class IgrsLockConfigFlow(ConfigFlow, domain=DOMAIN):
         entry: IgrsLockConfigEntry
         for entry in self.hass.config_entries.async_loaded_entries(DOMAIN):
             if entry.data[CONF_ADDRESS] == self._address:
-                await entry.runtime_data.client.async_close()
+                await entry.runtime_data.client.async_disconnect()
         return await work()
 
     async def _async_progress(self, step: str, done_step: str) -> ConfigFlowResult:

@@ -2,9 +2,11 @@
 
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from homeassistant.components import bluetooth
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.const import EVENT_HOMEASSISTANT_STOP, STATE_UNAVAILABLE
+from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers import entity_registry as er
 from pytest_homeassistant_custom_component.common import (  # type: ignore[import-untyped]  # it has no types
@@ -15,7 +17,6 @@ from world import DOMAIN
 from custom_components.igrs_lock.store import async_get_memory, async_get_pairings
 
 if TYPE_CHECKING:
-    import pytest
     from homeassistant.core import HomeAssistant
     from world import TestLock, World
 
@@ -63,6 +64,21 @@ async def test_unloading_in_the_middle_of_a_question_ends_it(
     await world.advance(1)
     assert await hass.config_entries.async_unload(entry.entry_id)
     await world.advance(3)
+    assert not lock.connections
+
+
+async def test_unloading_in_the_middle_of_an_operation_ends_it(
+    hass: HomeAssistant, world: World, lock: TestLock, entry: Any
+) -> None:
+    lock.on_write = lambda data: None
+    unlock = hass.async_create_task(world.call(lock, "unlock"))
+    await world.advance(1)
+    connections = world.connections
+    assert await hass.config_entries.async_unload(entry.entry_id)
+    with pytest.raises(HomeAssistantError):
+        await unlock
+    await world.advance(10)
+    assert world.connections == connections
     assert not lock.connections
 
 
