@@ -74,12 +74,18 @@ class Commands:
         command, kind, value, timestamp, good = decode(frame)
         if session.ended:
             return self._closed(command, session.ended)
+        account = None
+        if session.slot != c.SLOT_CONTROLLER:
+            # The person first: who has no valid account learns nothing of the door by odd requests
+            asks = good and kind == c.REQUEST and command == c.AUTHENTICATE
+            operates = good and kind == c.REQUEST and command == c.OPERATE
+            account = self._lock.accounts.get(session.slot)
+            refused = self._judge(session, account, asks, operates)
+            if refused != c.DONE:
+                return self._closed(command, refused)
         if not good:
             return self.status(command, c.BAD_CHECK)
         known = self._table.get(command)
-        if not session.authenticated and (command != c.AUTHENTICATE or kind != c.REQUEST):
-            session.ended = c.UNKNOWN_ACCOUNT
-            return self._closed(command, session.ended)
         if kind != c.REQUEST or known is None:
             return self.status(command, c.NOT_SUPPORTED)
         limit = c.MAX_AGE_S
@@ -90,21 +96,36 @@ class Commands:
         lock = self._lock
         age = session.age(timestamp, lock.clock.now(), lock.ports.clock.uptime_ms())
         result = c.DONE if c.MIN_AGE_S <= age <= limit else c.TOO_OLD
-        if result == c.DONE and session.slot != c.SLOT_CONTROLLER:
-            account = lock.accounts.get(session.slot)
-            if account is None or not account.rights & c.RIGHT_ENABLED:
-                session.ended = c.DISABLED if account else c.UNKNOWN_ACCOUNT
-                lock.access.denied(session.slot, c.SRC_BLUETOOTH, session.ended)
-                return self._closed(command, session.ended)
-            if command != c.AUTHENTICATE and not lock.clock.allows(account):
-                if command == c.OPERATE:
-                    lock.access.denied(session.slot, c.SRC_BLUETOOTH, c.OUTSIDE_TIME)
-                return self._closed(command, c.OUTSIDE_TIME)
-            if known[0] != _ANYBODY and not account.rights & known[0]:
-                result = c.NO_RIGHT
+        if result == c.DONE and account and known[0] != _ANYBODY and not account.rights & known[0]:
+            result = c.NO_RIGHT
         if result != c.DONE:
             return self._refuse(command, value, result)
         return known[1](session, value, command)
+
+    def _judge(
+        self, session: "Session", account: "Account | None", asks: bool, operates: bool
+    ) -> int:
+        """Whether a person may ask anything (rule 4, validity): DONE, or why not.
+
+        Args:
+            session: whose; ended here where the rule says so.
+            account: what the session's slot holds.
+            asks: the request is a proper 02.
+            operates: the request is a proper 03, whose refusal is logged.
+        """
+        lock = self._lock
+        if account is None or not account.rights & c.RIGHT_ENABLED:
+            session.ended = c.DISABLED if account else c.UNKNOWN_ACCOUNT
+            lock.access.denied(session.slot, c.SRC_BLUETOOTH, session.ended)
+            return session.ended
+        if not session.authenticated and not asks:
+            session.ended = c.UNKNOWN_ACCOUNT
+            return session.ended
+        if not asks and not lock.clock.allows(account):
+            if operates:
+                lock.access.denied(session.slot, c.SRC_BLUETOOTH, c.OUTSIDE_TIME)
+            return c.OUTSIDE_TIME
+        return c.DONE
 
     # --- answers ------------------------------------------------------------------------------
 
@@ -168,7 +189,7 @@ class Commands:
         lock = self._lock
         if session.slot == c.SLOT_CONTROLLER:
             # It has no account and sends no 02; its session goes on
-            return self._refuse(command, value, c.UNKNOWN_ACCOUNT)
+            return self._refuse(command, value, c.NO_RIGHT)
         account = lock.accounts.get(session.slot)
         if account is None or not same(account.account_id, value):
             session.ended = c.UNKNOWN_ACCOUNT

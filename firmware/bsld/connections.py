@@ -47,7 +47,8 @@ class Connections:
         if not self.connectable:
             silent = [one for one in self._links.values() if not one.session and one is not link]
             if silent:
-                self._drop(min(silent, key=lambda one: one.since))
+                # Somebody who pairs goes last: two who say nothing must not prevent it
+                self._drop(min(silent, key=lambda one: (one.pairing, one.since)))
             elif len(self._links) > self._limit:
                 self._drop(link)
 
@@ -147,6 +148,8 @@ class Connections:
         if kind == c.PAIR_REQUEST:
             private = lock.ports.random(32)
             reply = self.pairing.request(link.conn, body, self._now(), private)
+            if reply != c.ERR_BUSY:
+                self.pairing.computed(self._now())
             if isinstance(reply, int):
                 return reply
             link.pairing = True
@@ -195,6 +198,12 @@ class Connections:
             return refused
         lock.session_accepted(session)
         link.session = session
+        if not self.connectable and session.slot != c.SLOT_CONTROLLER:
+            # One person's sessions must not keep everybody else out
+            for other in list(self._links.values()):
+                held = other.session
+                if other is not link and held is not None and held.slot == session.slot:
+                    self._drop(other)
         self._run(link, session, frames)
         return 0
 

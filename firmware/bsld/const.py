@@ -44,7 +44,7 @@ ERR_NO_SESSION = 6
 ERR_VERSION = 7
 
 # --- Frames (section 5) -----------------------------------------------------------------------
-# Frame types: 1 and 2 [S], 3 and 4 [D]
+# Frame types: 1 [S], 2 to 4 [D]
 REQUEST = 1
 RESPONSE = 2
 EVENT = 3

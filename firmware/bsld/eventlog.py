@@ -7,6 +7,8 @@ there. A record: the 9 bytes of its frame's value, Unix time 4, number 3, check 
 
 from binascii import crc32
 
+from . import const as c
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .ports import Storage
@@ -83,10 +85,14 @@ class EventLog:
         if not self._segments:
             self._segments.append([0, number, 0])
         elif self._segments[-1][2] >= SEGMENT:
-            place = (self._segments[-1][0] + 1) % self._places
-            if len(self._segments) >= self._places:
-                self._storage.remove(self._prefix + str(place))
+            while len(self._segments) >= self._places:
+                self._storage.remove(self._prefix + str(self._segments[0][0]))
                 self._segments.pop(0)
+            # Not simply the next place: it may be taken if a new firmware keeps more records
+            taken = [segment[0] for segment in self._segments]
+            place = 0
+            while place in taken:
+                place += 1
             self._segments.append([place, number, 0])
         segment = self._segments[-1]
         event, slot, source, counter, bolt, door, detail, when = record
@@ -134,6 +140,18 @@ class EventLog:
             return None
         end = self._segments[-1][2] * _SIZE
         return self._raw(self._segments[-1])[end - _SIZE : end]
+
+    def last_time(self) -> int:
+        """The latest time that a record since the last setting of the clock knows, else 0."""
+        for segment in reversed(self._segments):
+            data = self._raw(segment)
+            for at in range((segment[2] - 1) * _SIZE, -1, -_SIZE):
+                record = unpack(data[at : at + _SIZE])
+                if record[0] == c.EV_CLOCK_SET:
+                    return 0  # it carries the old time, which may have been wrong
+                if record[7]:
+                    return record[7]
+        return 0
 
     @property
     def next_generation(self) -> int:

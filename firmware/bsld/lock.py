@@ -105,10 +105,7 @@ class Lock:
         self.options = Options(store, self.capabilities, mains)
         self.accounts = Accounts(store, slots)
         self.log = EventLog(ports.storage, store, log_size)
-        newest = unpack(self.log.newest() or bytes(18))
-        # The record of a clock set carries the old time, which may have been wrong
-        not_before = newest[7] if newest[0] != c.EV_CLOCK_SET else 0
-        self.clock = WallClock(ports.clock, store, not_before)
+        self.clock = WallClock(ports.clock, store, self.log.last_time())
         self._beacon = Beacon(self, store, mains)
         self.movement = Bolt(self, movement_ms)
         self.access = Access(self, store)

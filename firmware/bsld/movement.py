@@ -32,6 +32,7 @@ class Bolt:
         self._source = c.SRC_UNKNOWN
         self._auto_at: int | None = None
         self._failures = 0
+        self._passed = c.BOLT_JAMMED
 
     @property
     def moving(self) -> bool:
@@ -55,6 +56,7 @@ class Bolt:
     def start(self, operation: int, slot: int, source: int) -> None:
         """Start the motor for somebody; only after `judge` said ACCEPTED."""
         self._operation = operation
+        self._passed = c.BOLT_JAMMED
         self._slot = slot
         self._source = source
         self._auto_at = None
@@ -68,6 +70,8 @@ class Bolt:
         """A slot was erased, or all (None): a movement under way is nobody's."""
         if slot in (None, self._slot):
             self._slot = c.SLOT_NOBODY
+        if slot is None:
+            self.arm(anew=True)  # the option for auto-lock is gone too
 
     def sensed(self, bolt: int) -> None:
         """See `Lock.bolt_sensed`."""
@@ -75,6 +79,8 @@ class Bolt:
             # An opening bolt is unlocked before the latch is pulled
             if self._operation != c.OP_OPEN or bolt != c.BOLT_UNLOCKED:
                 self._finish(bolt)
+            else:
+                self._passed = bolt
             return
         before = self.state
         first = not self._seen
@@ -137,7 +143,8 @@ class Bolt:
     def poll(self, now: int) -> None:
         """Do what is due."""
         if self.moving and now >= self._deadline:
-            self._finish(c.BOLT_JAMMED)
+            # A latch that did not come leaves the bolt where it was seen last
+            self._finish(self._passed)
         if self._auto_at is not None and now >= self._auto_at:
             self._auto_at = None
             if self.judge(c.OP_LOCK) == c.ACCEPTED:

@@ -40,11 +40,14 @@ class Pairing:
         self._owner: Hashable = None
         self._exchange: Exchange | None = None
         self._last = -c.PAIR_GAP_MS
+        self._began = 0
 
     def request(self, conn: "Hashable", body: bytes, now: int, private: bytes) -> "bytes | int":
         """Answer a PAIR_REQUEST's body with a PAIR_REPLY's, or with an ERROR code."""
         if len(body) != 32:
             return c.ERR_MALFORMED
+        if self._exchange is not None and now - self._began >= c.PAIRING_MS:
+            self.stop()  # a connection that a session keeps open must not keep pairing busy
         if self._exchange is not None and self._owner != conn:
             return c.ERR_BUSY
         if now - self._last < c.PAIR_GAP_MS:
@@ -55,8 +58,17 @@ class Pairing:
             self._exchange = Exchange(self._setup_code, self._device_id, private, body)
         except ValueError:
             return c.ERR_MALFORMED
+        if self._owner != conn:
+            self._began = now
         self._owner = conn
         return self._exchange.public + self._exchange.lock_confirm
+
+    def computed(self, now: int) -> None:
+        """A request was answered at `now` (ms): the gap to the next counts from here.
+
+        On a slow board the computation alone takes seconds, in which nothing else runs.
+        """
+        self._last = now
 
     def confirm(self, conn: "Hashable", body: bytes) -> "bytes | None":
         """The lock key, if a PAIR_CONFIRM's body is right. One attempt: the exchange is over."""

@@ -23,20 +23,26 @@ class WallClock:
     """
 
     def __init__(self, clock: "Clock", store: "Store", not_before: int) -> None:
-        """Take the battery-backed clock, if it has not gone back behind `not_before`."""
+        """Take the battery-backed clock, if it has not gone back.
+
+        That is behind `not_before` (the newest time in the log) or behind the time set last, which
+        a restart with a wrong clock does not wash away.
+        """
         self._clock = clock
         self._store = store
         self._unix = 0
         self._at = clock.uptime_ms()
+        raw = store.get(_KEY_OFFSETS) or bytes(12)
+        self._set_to = int.from_bytes(raw[8:], "big")
+        not_before = max(not_before, self._set_to)
         rtc = clock.rtc()
-        # A clock behind the log has lost its time: time-limited accounts stay out until it is set
+        # A clock that went back has lost its time: time-limited accounts stay out until it is set
         self.trusted = rtc is not None and max(1, not_before) <= rtc <= 0xFFFFFFFF
         if rtc is not None and self.trusted:
             self._unix = rtc
-        raw = store.get(_KEY_OFFSETS) or bytes(8)
         self._offset = signed(raw[:2])
         self._change = int.from_bytes(raw[2:6], "big")
-        self._next = signed(raw[6:])
+        self._next = signed(raw[6:8])
 
     def now(self) -> int:
         """Unix seconds, 0 while not trusted."""
@@ -50,9 +56,9 @@ class WallClock:
             return False
         if 0 < self._change <= unix:
             # That change has come; what is set now is newer than it
-            self._save(offset, 0, 0)
+            self._save(offset, 0, 0, unix)
         else:
-            self._save(offset, self._change, self._next)
+            self._save(offset, self._change, self._next, unix)
         self._unix = unix
         self._at = self._clock.uptime_ms()
         self.trusted = True
@@ -64,14 +70,16 @@ class WallClock:
         if abs(offset) > _MAX_OFFSET:
             return False
         present = self.offset(self.now())
-        self._save(present, change, offset if change else 0)
+        self._save(present, change, offset if change else 0, self._set_to)
         return True
 
-    def _save(self, offset: int, change: int, following: int) -> None:
-        if (offset, change, following) != (self._offset, self._change, self._next):
+    def _save(self, offset: int, change: int, following: int, set_to: int) -> None:
+        new = (offset, change, following, set_to)
+        if new != (self._offset, self._change, self._next, self._set_to):
             raw = (offset & 0xFFFF).to_bytes(2, "big") + change.to_bytes(4, "big")
-            self._store.commit((_KEY_OFFSETS, raw + (following & 0xFFFF).to_bytes(2, "big")))
-            self._offset, self._change, self._next = offset, change, following
+            raw += (following & 0xFFFF).to_bytes(2, "big") + set_to.to_bytes(4, "big")
+            self._store.commit((_KEY_OFFSETS, raw))
+            self._offset, self._change, self._next, self._set_to = new
 
     def offset(self, unix: int) -> int:
         """The UTC offset in minutes that holds at a Unix time."""
@@ -79,7 +87,7 @@ class WallClock:
 
     def forget_offsets(self) -> None:
         """After a factory reset, which erased them from the store."""
-        self._offset = self._change = self._next = 0
+        self._offset = self._change = self._next = self._set_to = 0
 
     def allows(self, account: "Account") -> bool:
         """Whether an account is within its validity now. Without a trusted clock: if it has none."""

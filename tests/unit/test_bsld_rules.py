@@ -249,7 +249,7 @@ def test_rule_4_the_controller_sends_no_authenticate_and_its_session_survives_on
     home: Home,
 ) -> None:
     session = home.controller()
-    assert session.result(requests.authenticate(bytes(9))) is Result.UNKNOWN_ACCOUNT
+    assert session.result(requests.authenticate(bytes(9))) is Result.NO_RIGHT
     assert session.status().result is Result.DONE
 
 
