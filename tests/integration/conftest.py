@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import pytest
+from homeassistant.core import callback
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "firmware")]
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from freezegun.api import FrozenDateTimeFactory
     from homeassistant.config_entries import ConfigEntry
-    from homeassistant.core import HomeAssistant
+    from homeassistant.core import Event, EventStateChangedData, HomeAssistant
 
 __all__ = ["SETUP_CODE"]
 
@@ -62,3 +63,26 @@ async def lock(world: World) -> TestLock:
 async def entry(hass: HomeAssistant, world: World, lock: TestLock) -> ConfigEntry[Any]:
     """The lock's config entry: paired by the real flow, and heard since."""
     return await world.pair(lock)
+
+
+@pytest.fixture
+async def quiet(world: World, lock: TestLock, entry: object) -> None:
+    """Begin without a connection and with empty notes."""
+    await world.advance(6)
+    lock.traffic.clear()
+    assert not lock.connections
+
+
+@pytest.fixture
+def states(hass: HomeAssistant, entry: object) -> list[str]:
+    """Collect every state that the lock entity has from now on."""
+    seen: list[str] = []
+
+    @callback
+    def note(event: Event[EventStateChangedData]) -> None:
+        state = event.data["new_state"]
+        if event.data["entity_id"].startswith("lock.") and state and seen[-1:] != [state.state]:
+            seen.append(state.state)
+
+    hass.bus.async_listen("state_changed", note)
+    return seen

@@ -8,7 +8,6 @@ from bsld import advert
 from bsld import const as c
 from homeassistant.components import bluetooth
 from homeassistant.const import STATE_UNAVAILABLE, STATE_UNKNOWN
-from homeassistant.core import callback
 from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers import issue_registry as ir
 from world import DOMAIN
@@ -17,7 +16,7 @@ from custom_components.igrs_lock import ilp
 from custom_components.igrs_lock.store import async_get_memory
 
 if TYPE_CHECKING:
-    from homeassistant.core import Event, EventStateChangedData, HomeAssistant
+    from homeassistant.core import HomeAssistant
     from world import TestLock, World
 
 LOCKED, UNLOCKED = 0x09, 0x0A  # with the door closed
@@ -28,20 +27,6 @@ def advertised(entry: Any, lock: TestLock, counter: int, state: int, epoch: int 
     key = ilp.advertisement_key(bytes.fromhex(entry.data["lock_key"]), epoch)
     flags = lock.data[0]
     return bytes(advert.seal(key, lock.device_id, bytes((flags, state, 80)), counter))
-
-
-@pytest.fixture
-def states(hass: HomeAssistant) -> list[str]:
-    """Collect every state that the lock entity ever had."""
-    seen: list[str] = []
-
-    @callback
-    def note(event: Event[EventStateChangedData]) -> None:
-        if event.data["entity_id"].startswith("lock.") and event.data["new_state"]:
-            seen.append(event.data["new_state"].state)
-
-    hass.bus.async_listen("state_changed", note)
-    return seen
 
 
 async def test_what_happens_at_the_door_is_shown_without_a_connection(
