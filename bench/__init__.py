@@ -1,1 +1,3 @@
 """Measurements of speed. Ratios of one run mean something anywhere; times belong to the machine."""
+
+import simulator as simulator

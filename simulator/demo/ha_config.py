@@ -1,7 +1,7 @@
 """The configuration folder that Home Assistant starts with in the demo.
 
 Everything a person would click through once is written beforehand, in the form Home Assistant itself stores it: port,
-finished onboarding, and the owner signed in automatically on loopback. See `docs` for what that means.
+finished onboarding, and the owner signed in automatically on loopback.
 """
 
 import json
