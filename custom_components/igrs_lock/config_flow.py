@@ -6,7 +6,7 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any, override
 
-import probatio
+import voluptuous as vol
 from homeassistant.components import bluetooth
 from homeassistant.config_entries import (
     SOURCE_REAUTH,
@@ -49,8 +49,8 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 
-_SETUP_CODE_SCHEMA = probatio.Schema(
-    {probatio.Required(CONF_SETUP_CODE): TextSelector(TextSelectorConfig(autocomplete="off"))}
+_SETUP_CODE_SCHEMA = vol.Schema(
+    {vol.Required(CONF_SETUP_CODE): TextSelector(TextSelectorConfig(autocomplete="off"))}
 )
 
 
@@ -103,7 +103,7 @@ class IgrsLockConfigFlow(ConfigFlow, domain=DOMAIN):
             return self.async_abort(reason="no_devices_found")
         return self.async_show_form(
             step_id="user",
-            data_schema=probatio.Schema({probatio.Required(CONF_ADDRESS): probatio.In(locks)}),
+            data_schema=vol.Schema({vol.Required(CONF_ADDRESS): vol.In(locks)}),
         )
 
     async def async_step_reauth(self, entry_data: Mapping[str, Any]) -> ConfigFlowResult:
@@ -305,7 +305,7 @@ class IgrsLockConfigFlow(ConfigFlow, domain=DOMAIN):
     def _form(
         self,
         step: str,
-        schema: probatio.Schema | None = None,
+        schema: vol.Schema | None = None,
         errors: dict[str, str] | None = None,
     ) -> ConfigFlowResult:
         """Show a form, with what went wrong since it was shown last."""
@@ -317,7 +317,7 @@ class IgrsLockConfigFlow(ConfigFlow, domain=DOMAIN):
             placeholders |= error.translation_placeholders or {}
         return self.async_show_form(
             step_id=step,
-            data_schema=schema or probatio.Schema({}),
+            data_schema=schema or vol.Schema({}),
             errors=errors,
             description_placeholders=placeholders,
         )

@@ -11,7 +11,7 @@ from homeassistant.const import CONF_HOST, CONF_MODE, CONF_NAME, CONF_PORT, EVEN
 from homeassistant.core import callback
 from homeassistant.helpers import config_validation as cv
 
-import voluptuous as vol  # isort: skip  # noqa: TID251 - after homeassistant, which installs it
+import voluptuous as vol  # isort: skip (after homeassistant, which puts probatio in its place)
 
 from .adapter import Adapter, Settings
 from .cache import GattCache
