@@ -33,6 +33,7 @@ async def home_assistant(config: Path) -> AsyncIterator[HomeAssistant]:
     )
     if hass is None:
         raise RuntimeError(f"Home Assistant did not start: see {config / 'home-assistant.log'}")
+    sys.excepthook = sys.__excepthook__  # Home Assistant's writes to the log, which is off
     await hass.async_start()
     try:
         yield hass

@@ -4,7 +4,9 @@ The service is called in a real Home Assistant core (this process); the lock, it
 (another process). Both read the system's monotonic clock. Rounds of a bare Bumble central that connects and writes once
 alternate with them: same lock, same advertising, same connection interval. The motor takes no time.
 
-*Cold*: not connected; a round waits for the lock's next advertisement, which comes every 250 ms. *Held*: connected.
+*Cold*: not connected; a round waits for the lock's next advertisement, which comes every 250 ms. The adapter agrees on an
+MTU before it says that it is connected, as Linux and ESPHome do; *cold, MTU 23*: it does not, and the message goes in four
+writes at once. *Held*: connected.
 """
 
 import argparse
@@ -15,11 +17,13 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from habluetooth import get_manager
 from homeassistant.const import EVENT_STATE_CHANGED
+from homeassistant.core import callback
 
 from bench.central import Central
 from bench.home import home_assistant, percentile, print_table, run
@@ -104,6 +108,7 @@ class Bench:
         self.hass.bus.async_listen(EVENT_STATE_CHANGED, self._state_changed)
         await self._wait_until(lambda truth: truth["clock_trusted"])
 
+    @callback
     def _state_changed(self, event: Event[EventStateChangedData]) -> None:
         state = event.data["new_state"]
         if (
@@ -122,7 +127,7 @@ class Bench:
 
     async def let_go(self) -> None:
         """End all connections to the lock."""
-        await self.entry.runtime_data.client.async_close()
+        await self.entry.runtime_data.client.async_disconnect()
         await self.central.disconnect()
         await self._wait_until(lambda truth: truth["connections"] == 0)
 
@@ -173,19 +178,25 @@ class Bench:
                     return
             await asyncio.sleep(0.01)
 
-    async def cold(self, interval_ms: float, rounds: int) -> Result:
-        """Rounds that begin without a connection."""
-        result = Result(interval_ms, "cold")
+    async def cold(self, interval_ms: float, rounds: int) -> list[Result]:
+        """Rounds that begin without a connection, with and without a larger MTU."""
+        agreed = Result(interval_ms, "cold")
+        at_once = Result(interval_ms, "cold, MTU 23", floor=agreed.floor)
         for _ in range(rounds):
-            for once in (self.call, self.floor):
+            for once, result, wait_for_mtu in (
+                (self.call, agreed, True),
+                (self.floor, agreed, True),
+                (self.call, at_once, False),
+            ):
                 await self.let_go()
+                self.adapter.settings = replace(self.adapter.settings, wait_for_mtu=wait_for_mtu)
                 # Long enough to hear the state after the last round; random against its rhythm.
-                await asyncio.sleep(random.uniform(0.35, 0.6))
+                await asyncio.sleep(random.uniform(0.27, 0.52))
                 await once(result)
-        await self.let_go()
-        return result
+        self.adapter.settings = replace(self.adapter.settings, wait_for_mtu=True)
+        return [agreed, at_once]
 
-    async def held(self, interval_ms: float, rounds: int) -> Result:
+    async def held(self, interval_ms: float, rounds: int) -> list[Result]:
         """Rounds on connections that are there."""
         result = Result(interval_ms, "held")
         await self.let_go()
@@ -199,8 +210,13 @@ class Bench:
             for once in (self.call, self.floor):
                 await asyncio.sleep(random.uniform(0.01, 0.06))
                 await once(result)
-        await self.let_go()
-        return result
+        return [result]
+
+    @property
+    def adapter(self) -> Any:
+        """The virtual adapter that Home Assistant connects with."""
+        (scanner,) = get_manager().async_current_scanners()
+        return scanner._virtual  # type: ignore[attr-defined]  # a VirtualScanner, loaded by Home Assistant
 
     def learn_handle(self) -> None:
         """Learn the request characteristic's handle from the integration's own connection."""
@@ -229,7 +245,7 @@ async def _measure(folder: Path, rounds: int, intervals: tuple[float, ...]) -> l
                 await simulator.request("POST", "/api/radio", {"interval_ms": interval})
                 for kind in (bench.cold, bench.held):
                     say(f"{interval:g} ms, {kind.__name__}")
-                    results.append(await kind(interval, rounds))
+                    results += await kind(interval, rounds)
     return results
 
 
