@@ -85,7 +85,11 @@ class LockClient:
         self.clock_off = False
         """Whether the last answer's time was missing or more than 2 s off."""
         self.timing: Timing | None = None
+        self.writes = 0
+        """Number of messages with requests written so far."""
         self._lock = asyncio.Lock()
+        self._retried = False
+        self._asked = False  # the newest session's nonce is a CHALLENGE's
         self._link: Link | None = None
         # Newest first; an older one stays until an answer tells which of them the lock took.
         self._sessions: list[Session] = []
@@ -110,13 +114,14 @@ class LockClient:
         """Send requests in one message and return their answers in order.
 
         Without a running session the message itself opens one: on `nonce()`, the advertised one,
-        or else on one the lock is asked for. `may_repeat` is asked before anything is sent again:
-        once with the nonce of an ERROR or after an answer that it came too late, once on a new
-        connection. Raises kin of OperationError.
+        or else on one the lock is asked for. `may_repeat` is asked right before anything is sent
+        again: once with the nonce of an ERROR or after an answer that it came too late, once on a
+        new connection. Raises kin of OperationError.
         """
         async with self._lock:
             self._cancel_idle()
             self.timing = Timing(held=self._link is not None, started=time.monotonic())
+            self._retried = False
             try:
                 return await self._reconnecting(requests, nonce, may_repeat)
             except LockError as err:
@@ -157,7 +162,16 @@ class LockClient:
             yield
         finally:
             self._holders -= 1
-            self._arm_idle()
+            if not self._lock.locked():
+                self._arm_idle()
+
+    @asynccontextmanager
+    async def suspended(self) -> AsyncGenerator[None]:
+        """Let go of the lock and ask it nothing meanwhile; what was under way ends first."""
+        async with self._lock:
+            self._cancel_idle()
+            await self._drop()
+            yield
 
     async def async_disconnect(self) -> None:
         """End the connection; the next request makes a new one."""
@@ -206,6 +220,9 @@ class LockClient:
         may_repeat: Callable[[], bool],
     ) -> list[Reply]:
         link = self._link or await self._connect()
+        # Connecting takes seconds, in which what was sent before may have been seen to be done.
+        if self._timing.written is not None and not may_repeat():
+            raise NoAnswerError(self.name)
         self._drain()
         if self._sessions:
             session = self._sessions[0]
@@ -216,16 +233,23 @@ class LockClient:
             await self._open(link, NonceSource.ADVERTISED, advertised, requests)
         else:
             await self._open(link, NonceSource.CHALLENGE, await self._challenge(link), requests)
+            self._asked = True
         await link.listen()
         try:
             replies = await self._replies(len(requests))
         except LockError as err:
-            # Not authenticated, so it is worth one retry and nothing more (section 4).
-            if err.code not in (ErrorCode.TRY_AGAIN, ErrorCode.NO_SESSION) or not may_repeat():
+            # Not authenticated, so it is worth one retry of this request and nothing more
+            # (section 4). Nor may it say that the key is refused, unless the lock was asked for
+            # the nonce: of an advertised one the lock never says so.
+            worth = err.code in (ErrorCode.TRY_AGAIN, ErrorCode.NO_SESSION) or (
+                err.code is ErrorCode.AUTHENTICATION_FAILED and not self._asked
+            )
+            if self._retried or not worth or not may_repeat():
                 raise
+            self._retried = True
             fresh = err.nonce
         else:
-            if any(reply.result is not Result.TOO_OLD for reply in replies):
+            if any(reply.result is not Result.TOO_OLD for reply in replies) or not may_repeat():
                 return replies
             # Nothing was done (rule 5): once more in a new session.
             fresh = await self._challenge(link)
@@ -238,6 +262,7 @@ class LockClient:
         session = Session(ClientSession(self._key, self._device_id, CONTROLLER_SLOT, source, nonce))
         message = session.secured.open(session.stamp(requests))
         self._sessions.insert(0, session)
+        self._asked = False
         self._timing.sessions += 1
         await link.send(message)
         self._written()
@@ -272,7 +297,7 @@ class LockClient:
 
     def _refusal(self, err: LockError) -> OperationError:
         match err.code:
-            case ErrorCode.AUTHENTICATION_FAILED:
+            case ErrorCode.AUTHENTICATION_FAILED if self._asked:
                 self.refusals += 1
                 return NeedsPairingError(self.name)
             case ErrorCode.BUSY:
@@ -285,13 +310,22 @@ class LockClient:
     # --- the connection -------------------------------------------------------------------------
 
     async def _connect(self) -> Link:
-        if self._closed:
-            raise NoAnswerError(self.name)
+        self._check_open()
         link = await Link.connect(self._hass, self._address, self.name)
+        try:
+            self._check_open()
+        except NoAnswerError:
+            await link.disconnect()
+            raise
         self._use(link)
         self._timing.connections += 1
         self._timing.connected = self._timing.elapsed()
         return link
+
+    def _check_open(self) -> None:
+        """NoAnswerError once the client was closed, which may happen while it connects."""
+        if self._closed:
+            raise NoAnswerError(self.name)
 
     @callback
     def _use(self, link: Link) -> None:
@@ -326,7 +360,15 @@ class LockClient:
     @callback
     def _idle(self) -> None:
         self._idle_timer = None
-        self._hass.async_create_background_task(self._drop(), f"{self.name} idle", eager_start=True)
+        self._hass.async_create_background_task(
+            self._drop_idle(), f"{self.name} idle", eager_start=True
+        )
+
+    async def _drop_idle(self) -> None:
+        async with self._lock:
+            # Somebody may have used it while this waited.
+            if not self._holders and self._idle_timer is None:
+                await self._drop()
 
     # --- what comes in --------------------------------------------------------------------------
 
@@ -358,7 +400,12 @@ class LockClient:
                     self.on_event(item)
                     continue
                 self._sessions = [session]
-                self.clock_off = abs(item.timestamp - session.now()) > CLOCK_TOLERANCE
+                # The lock may have kept the answer until notifications were on.
+                earliest, latest = (
+                    session.sent_at - CLOCK_TOLERANCE,
+                    session.now() + CLOCK_TOLERANCE,
+                )
+                self.clock_off = not earliest <= item.timestamp <= latest
                 self._inbox.put_nowait(item)
             return
         _LOGGER.debug("%s: ignored a sealed message of another session", self.name)
@@ -370,6 +417,7 @@ class LockClient:
 
     @callback
     def _written(self) -> None:
+        self.writes += 1
         self._timing.written = self._timing.elapsed()
 
     @property

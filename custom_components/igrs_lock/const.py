@@ -21,12 +21,15 @@ ANSWER_TIMEOUT: Final = 5.0
 DISCONNECT_TIMEOUT: Final = 5.0
 IDLE_HOLD: Final = 5.0
 MOVEMENT_TIMEOUT: Final = 20.0
+QUEUE_MAX_AGE: Final = 10.0
+"""An *unlock* or *open* that waited longer behind another operation is not done any more."""
 
 # State.
 ADVERTISEMENT_MAX_AGE: Final = 5.0
 """An older packet was stored: it may restore a counter, never a state."""
 SILENCE_MIN: Final = 90.0
 SILENCE_INTERVALS: Final = 20
+LOG_BITS_PERIOD: Final = 4
 RESET_SILENCE: Final = 30.0
 """Seconds without an authentic packet before a setup bit means that the lock was reset."""
 AUTHENTICATION_FAILURES: Final = 3

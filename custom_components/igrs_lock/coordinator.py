@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, override
 
@@ -13,7 +12,7 @@ from homeassistant.components.bluetooth import MONOTONIC_TIME, BluetoothScanning
 from homeassistant.components.bluetooth.passive_update_coordinator import (
     PassiveBluetoothDataUpdateCoordinator,
 )
-from homeassistant.config_entries import ConfigEntry
+from homeassistant.config_entries import SOURCE_REAUTH, SOURCE_RECONFIGURE, ConfigEntry
 from homeassistant.const import CONF_ADDRESS
 from homeassistant.core import CALLBACK_TYPE, HassJob, HomeAssistant, callback
 from homeassistant.helpers import issue_registry as ir
@@ -27,13 +26,16 @@ from .const import (
     CONF_LOCK_KEY,
     DOMAIN,
     ISSUE_RESET_ELSEWHERE,
+    LOG_BITS_PERIOD,
     MOVEMENT_TIMEOUT,
+    QUEUE_MAX_AGE,
     RESET_SILENCE,
     SILENCE_INTERVALS,
     SILENCE_MIN,
 )
 from .errors import (
     DoorOpenError,
+    LockBusyError,
     OperationError,
     UnconfirmedError,
 )
@@ -76,6 +78,7 @@ _LOGGER = logging.getLogger(__name__)
 type IgrsLockConfigEntry = ConfigEntry[IgrsLockCoordinator]
 
 _SETTLED: Final = frozenset((Bolt.LOCKED, Bolt.UNLOCKED, Bolt.JAMMED, Bolt.OPEN))
+_MOVING: Final = frozenset((Bolt.LOCKING, Bolt.UNLOCKING))
 _BOLT_EVENTS: Final = frozenset((Event.LOCKED, Event.UNLOCKED, Event.OPENED, Event.JAMMED))
 
 
@@ -111,7 +114,10 @@ class IgrsLockCoordinator(PassiveBluetoothDataUpdateCoordinator):
         self._movement: Movement | None = None
         self._changes = 0
         self._shown: tuple[LockState, str | None, bool] | None = None
-        self._proved_at = -math.inf
+        self._proved_at = MONOTONIC_TIME()
+        self._proved_writes = 0
+        self._operating = asyncio.Lock()
+        self._stopped = False
         self._cancel_check: CALLBACK_TYPE | None = None
         self._ask_task: asyncio.Task[None] | None = None
 
@@ -129,9 +135,17 @@ class IgrsLockCoordinator(PassiveBluetoothDataUpdateCoordinator):
                 self.hass, self._async_heard, self.address
             ),
             self.time_keeper.async_start(),
-            self._async_cancel_check,
+            self._async_stopped,
         ]
         return self._async_stop
+
+    @callback
+    def _async_stopped(self) -> None:
+        """Let nothing that still comes in start anything."""
+        self._stopped = True
+        self._async_cancel_check()
+        if self._movement is not None:
+            self._movement.abandon()
 
     @property
     def moving(self) -> Operation | None:
@@ -151,15 +165,17 @@ class IgrsLockCoordinator(PassiveBluetoothDataUpdateCoordinator):
             self._async_restore(data, info.time)
             return
         tracker = self.tracker
+        counter = tracker.counter
         if (advertisement := tracker.feed(data, now)) is not None:
-            self._async_advertised(advertisement, now)
+            self._async_advertised(advertisement, now, counter)
         elif tracker.heard_at != now:
             self._async_doubtful(data, now)
-        elif self._available:
+        elif self._available and self._proved_writes == self.client.writes:
             self._proved_at = now
-        elif self.data is not None and tracker.is_current(now):
+        elif tracker.advertisement is not None and tracker.is_current(now):
+            # The same again: the lock is there, and accepted nothing that was written meanwhile.
             self._async_prove(now)
-            self._async_take(self.data)
+            self._async_take(LockState.advertised(tracker.advertisement))
         else:
             self._async_ask(now)
 
@@ -172,10 +188,14 @@ class IgrsLockCoordinator(PassiveBluetoothDataUpdateCoordinator):
             self.tracker = AdvertisementTracker(*self._key, stored.epoch, stored.counter)
 
     @callback
-    def _async_advertised(self, advertisement: Advertisement, now: float) -> None:
-        """Take a new authentic advertisement."""
-        if not self._available and self.remembered.get("log_bits") != advertisement.log_bits:
-            # Something happened while nobody heard it.
+    def _async_advertised(
+        self, advertisement: Advertisement, now: float, before: int | None
+    ) -> None:
+        """Take a new authentic advertisement; `before` is the counter known until then."""
+        gap = advertisement.counter - (advertisement.counter if before is None else before)
+        log_moved = self.remembered.get("log_bits") != advertisement.log_bits
+        if (log_moved and (gap > 1 or not self._available)) or gap >= LOG_BITS_PERIOD:
+            # Something happened while nobody heard it; the log bits alone count to four.
             self.changed_by = None
         self.remembered["log_bits"] = advertisement.log_bits
         self._async_prove(now)
@@ -184,9 +204,6 @@ class IgrsLockCoordinator(PassiveBluetoothDataUpdateCoordinator):
             self._movement.take_advertisement(advertisement)
         if not advertisement.clock_trusted:
             self.time_keeper.async_nudge(wrong=True)
-        if self.tracker.exhausted:
-            self.config_entry.async_start_reauth(self.hass)
-        ir.async_delete_issue(self.hass, DOMAIN, self._reset_issue)
 
     @callback
     def _async_doubtful(self, data: bytes, now: float) -> None:
@@ -198,7 +215,16 @@ class IgrsLockCoordinator(PassiveBluetoothDataUpdateCoordinator):
             header = Header.parse(data)
         except IlpError:
             return
-        if header.setup_mode and not header.tagged:
+        if (
+            header.setup_mode
+            and not header.tagged
+            # Somebody is about to pair it.
+            and not any(
+                self.config_entry.async_get_active_flows(
+                    self.hass, {SOURCE_REAUTH, SOURCE_RECONFIGURE}
+                )
+            )
+        ):
             ir.async_create_issue(
                 self.hass,
                 DOMAIN,
@@ -224,6 +250,7 @@ class IgrsLockCoordinator(PassiveBluetoothDataUpdateCoordinator):
             )
 
     async def _async_asking(self) -> None:
+        counter = self.tracker.counter
         try:
             status, key = await self.async_request(
                 requests.get_status(), requests.get_advertisement_key()
@@ -231,7 +258,8 @@ class IgrsLockCoordinator(PassiveBluetoothDataUpdateCoordinator):
             epoch = AdvertisementKey.of(key).epoch
             if epoch != self.tracker.epoch:
                 self.tracker.set_epoch(epoch)
-            self._async_answered(Status.of(status), down=True)
+            # An advertisement may have overtaken the answer.
+            self._async_answered(Status.of(status), down=self.tracker.counter == counter)
         except (OperationError, IlpError) as err:
             _LOGGER.debug("%s: no status: %s", self.config_entry.title, err)
 
@@ -260,6 +288,8 @@ class IgrsLockCoordinator(PassiveBluetoothDataUpdateCoordinator):
             return
         self._async_prove(self._async_adopt(status.counter))
         self._async_take(self._told(status.bolt, status.door, status.battery))
+        if self.tracker.exhausted:
+            self.config_entry.async_start_reauth(self.hass)
 
     @callback
     def _async_adopt(self, counter: int) -> float:
@@ -299,7 +329,12 @@ class IgrsLockCoordinator(PassiveBluetoothDataUpdateCoordinator):
     @callback
     def _async_prove(self, now: float) -> None:
         """Note that the lock was heard for certain."""
+        if self._stopped:
+            return
+        if now - self._proved_at >= RESET_SILENCE or not self._available:
+            ir.async_delete_issue(self.hass, DOMAIN, self._reset_issue)
         self._proved_at = now
+        self._proved_writes = self.client.writes
         if self._available:
             return
         self._available = True
@@ -307,6 +342,21 @@ class IgrsLockCoordinator(PassiveBluetoothDataUpdateCoordinator):
             _LOGGER.info("%s is back", self.config_entry.title)
         self._async_check_later(self._proved_until(now) - now)
         self.time_keeper.async_nudge()
+
+    @callback
+    def _async_doubt(self) -> None:
+        """Show no bolt if nothing was heard of the lock since something was written to it.
+
+        What it did then nobody knows; the next authentic packet tells. The same holds for a
+        movement whose end was not told.
+        """
+        state = self.data
+        if state is None or self._stopped:
+            return
+        if self._proved_writes != self.client.writes or state.bolt in _MOVING:
+            self._shown = None
+            self.changed_by = None
+            self.data = replace(state, bolt=Bolt.UNKNOWN)
 
     @callback
     def _async_check_later(self, seconds: float) -> None:
@@ -360,16 +410,38 @@ class IgrsLockCoordinator(PassiveBluetoothDataUpdateCoordinator):
             if self.client.refusals >= AUTHENTICATION_FAILURES:
                 self.config_entry.async_start_reauth(self.hass)
             raise
-        if self.client.clock_off:
+        self._async_key_accepted()
+        if self.client.clock_off and not self._stopped:
             self.time_keeper.async_nudge(wrong=True)
         return replies
+
+    @callback
+    def _async_key_accepted(self) -> None:
+        """Take back a request to pair anew that nobody has begun to follow."""
+        if self.tracker.exhausted:
+            return
+        flows = self.hass.config_entries.flow
+        for flow in self.config_entry.async_get_active_flows(self.hass, {SOURCE_REAUTH}):
+            if flow.get("step_id") == "reauth_confirm":
+                flows.async_abort(flow["flow_id"])
 
     async def async_operate(self, operation: Operation) -> None:
         """Lock, unlock or open, and wait until the lock says that it is done.
 
-        Raises kin of OperationError; whatever happens, the state shown is what the lock said.
+        One at a time. Raises kin of OperationError; whatever happens, the state shown is what the
+        lock said, or unknown when nobody can tell what came of it.
         """
+        asked_at = MONOTONIC_TIME()
+        async with self._operating:
+            if operation is not Operation.LOCK and MONOTONIC_TIME() - asked_at > QUEUE_MAX_AGE:
+                # Whoever wanted in has gone: a door must not unlock by itself later.
+                raise LockBusyError(self.config_entry.title)
+            await self._async_operate(operation)
+
+    async def _async_operate(self, operation: Operation) -> None:
         name = self.config_entry.title
+        if self._ask_task is not None:
+            self._ask_task.cancel()  # a person goes first
         self._movement = movement = Movement(operation, name)
         self.async_update_listeners()
         try:
@@ -392,8 +464,8 @@ class IgrsLockCoordinator(PassiveBluetoothDataUpdateCoordinator):
         except TimeoutError as err:
             raise UnconfirmedError(name) from err
         finally:
-            if self._movement is movement:
-                self._movement = None
+            self._movement = None
+            self._async_doubt()
             self.async_update_listeners()
         if operation is Operation.LOCK and self.data is not None and self.data.door is Door.OPEN:
             raise DoorOpenError(name)

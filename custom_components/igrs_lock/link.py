@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Self
 
 import bleak_retry_connector
-from bleak.exc import BleakError
+from bleak_retry_connector import BLEAK_RETRY_EXCEPTIONS
 from homeassistant.components import bluetooth
 from homeassistant.components.bluetooth import BluetoothReachabilityIntent
 from homeassistant.core import HomeAssistant, callback
@@ -83,14 +83,18 @@ class Link:
                     use_services_cache=True,
                     ble_device_callback=freshest_device,
                 )
-        except (BleakError, TimeoutError) as err:
+        except BLEAK_RETRY_EXCEPTIONS as err:
             raise LinkLostError(f"not connected: {err!r}") from err
         self._client = client
-        self._request = client.services.get_characteristic(REQUEST_UUID)
-        self._response = client.services.get_characteristic(RESPONSE_UUID)
+        try:
+            self._request = client.services.get_characteristic(REQUEST_UUID)
+            self._response = client.services.get_characteristic(RESPONSE_UUID)
+            if self._request is None or self._response is None:
+                # What was cached is not this lock's: forget it, so that the next attempt looks anew.
+                await client.clear_cache()
+        except BLEAK_RETRY_EXCEPTIONS as err:
+            _LOGGER.debug("%s: no characteristics: %r", self.name, err)
         if self._request is None or self._response is None:
-            # What was cached is not this lock's: forget it, so that the next attempt looks anew.
-            await client.clear_cache()
             await self.disconnect()
             raise LinkLostError("the lock's characteristics are missing")
 
@@ -108,7 +112,7 @@ class Link:
             async with asyncio.timeout(ANSWER_TIMEOUT):
                 for fragment in split(message, request.max_write_without_response_size + 3):
                     await client.write_gatt_char(request, fragment, response=False)
-        except (BleakError, TimeoutError) as err:
+        except BLEAK_RETRY_EXCEPTIONS as err:
             raise LinkLostError(f"not written: {err!r}") from err
 
     async def listen(self) -> None:
@@ -121,7 +125,7 @@ class Link:
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT):
                 await client.start_notify(response, self._notified)
-        except (BleakError, TimeoutError) as err:
+        except BLEAK_RETRY_EXCEPTIONS as err:
             raise LinkLostError(f"not listening: {err!r}") from err
         self.listening = True
 
@@ -130,12 +134,12 @@ class Link:
         client = self._client
         if client is None:
             raise LinkLostError("not connected")
-        if (characteristic := client.services.get_characteristic(uuid)) is None:
-            return None
         try:
+            if (characteristic := client.services.get_characteristic(uuid)) is None:
+                return None
             async with asyncio.timeout(ANSWER_TIMEOUT):
                 return bytes(await client.read_gatt_char(characteristic))
-        except (BleakError, TimeoutError) as err:
+        except BLEAK_RETRY_EXCEPTIONS as err:
             raise LinkLostError(f"not read: {err!r}") from err
 
     async def disconnect(self) -> None:
@@ -147,7 +151,7 @@ class Link:
         try:
             async with asyncio.timeout(DISCONNECT_TIMEOUT):
                 await client.disconnect()
-        except (BleakError, TimeoutError) as err:
+        except BLEAK_RETRY_EXCEPTIONS as err:
             _LOGGER.debug("%s: disconnecting failed: %r", self.name, err)
 
     @callback

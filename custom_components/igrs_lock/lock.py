@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from .coordinator import IgrsLockConfigEntry
 
-PARALLEL_UPDATES = 1
-"""One movement at a time: the next one waits for the end of the first."""
+PARALLEL_UPDATES = 0
+"""The coordinator does one movement at a time, and knows how long the next one has waited."""
 
 LOCK: Final = LockEntityDescription(key="lock", translation_key="lock", name=None)
 

@@ -71,6 +71,11 @@ class Movement:
         for early in self._early:
             self._take(*early)
 
+    def abandon(self) -> None:
+        """Wait no longer: nobody listens to the lock any more."""
+        if not self._end.done():
+            self._end.set_exception(UnconfirmedError(self._name))
+
     async def ended(self) -> None:
         """Wait until the bolt is where it was wanted; JammedError or UnconfirmedError."""
         await self._end

@@ -37,16 +37,17 @@ class Timing:
 class Session:
     """A session opened on the link, with its clock and what it still has to answer."""
 
-    __slots__ = ("_clock", "exchange", "secured")
+    __slots__ = ("_clock", "exchange", "secured", "sent_at")
 
     def __init__(self, secured: ClientSession) -> None:
         self.secured = secured
         self.exchange = Exchange()
         self._clock = SessionClock(time.time(), time.monotonic())
+        self.sent_at = self.now()
 
     def stamp(self, requests: Sequence[Request]) -> list[Frame]:
         """Return the requests as frames of this session, noted as sent."""
-        now = self.now()
+        self.sent_at = now = self.now()
         frames = [request.at(now) for request in requests]
         self.exchange.sent(frames)
         return frames

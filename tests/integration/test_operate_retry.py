@@ -9,6 +9,9 @@ from world import DOMAIN, swap_once
 
 from custom_components.igrs_lock import ilp
 from custom_components.igrs_lock.client import LockClient
+from custom_components.igrs_lock.errors import LockBusyError
+from custom_components.igrs_lock.ilp import Operation
+from custom_components.igrs_lock.link import Link
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,14 +52,29 @@ async def test_a_forged_error_causes_one_retry_and_no_harm(
     """Attack case 51."""
     lock.on_notify = swap_once(SEALED, bytes((ERROR, 3)) + bytes(8))
     # The lock took the first session; its answer was swallowed, and the retry has a false nonce.
-    assert await world.failing(lock, "unlock") == "needs_pairing"
+    assert await world.failing(lock, "unlock") == "no_answer"
     assert lock.kinds() == [SESSION_OPEN, SESSION_OPEN]
     await world.advance(2)
     assert world.state(lock) == "unlocked"
-    assert entry.runtime_data.client.refusals == 1
+    # What was refused was the forged nonce, not the key.
+    assert entry.runtime_data.client.refusals == 0
     lock.on_notify = None
     await world.call(lock, "lock")
-    assert entry.runtime_data.client.refusals == 0
+
+
+async def test_a_forged_error_and_a_lost_link_cause_one_retry_for_each_and_no_more(
+    world: World, lock: TestLock
+) -> None:
+    """Attack case 51: the lost link does not buy the forger another one."""
+
+    def forge_then_lose(data: bytes) -> bytes:
+        if lock.kinds().count(SESSION_OPEN) % 2 == 0:
+            lock.connections[-1].end()
+        return bytes((0x80, ERROR, 3)) + bytes(8)
+
+    lock.on_notify = forge_then_lose
+    await world.failing(lock, "unlock")
+    assert lock.kinds().count(SESSION_OPEN) <= 3
 
 
 @pytest.mark.parametrize("code", range(9))
@@ -185,11 +203,19 @@ async def test_a_connection_that_nothing_was_written_on_is_made_anew_even_for_op
 async def test_a_link_that_stays_lost_is_told(world: World, lock: TestLock) -> None:
     def lose(data: bytes) -> None:
         lock.connections[-1].end()
+        lock.silent = True
 
     lock.on_write = lose
     assert await world.failing(lock, "unlock") == "no_answer"
-    assert world.state(lock) == "locked"
+    # Whether the lock got the command nobody knows: neither the old state nor the wish is shown.
+    assert world.state(lock) == "unknown"
     assert not lock.connections
+    lock.silent = False
+    lock.on_write = None
+    await world.advance(2)
+    assert (
+        world.state(lock) == {c.BOLT_LOCKED: "locked", c.BOLT_UNLOCKED: "unlocked"}[lock.core.bolt]
+    )
 
 
 async def test_a_link_lost_while_the_bolt_moves_leaves_the_end_to_the_advertisements(
@@ -263,13 +289,20 @@ async def test_the_lock_key_refused_three_times_asks_to_pair_again(
     hass: HomeAssistant, world: World, lock: TestLock
 ) -> None:
     """One refusal may be anybody's: ERROR is not authenticated."""
-    lock.on_notify = lambda data: bytes((0x80, ERROR, 2)) + bytes(8)
+    world.kernel_synchronised = False
+    lock.power_cut()
+    await world.advance(2)
+    lock.on_notify = lambda data: bytes((0x80, ERROR, 2)) + bytes(8) if data[1] == SEALED else data
     for count in range(3):
         assert not hass.config_entries.flow.async_progress_by_handler(DOMAIN), count
         assert await world.failing(lock, "unlock") == "needs_pairing"
         await world.advance(1)
     (flow,) = hass.config_entries.flow.async_progress_by_handler(DOMAIN)
     assert flow["context"]["source"] == "reauth"
+    # The key is accepted after all: somebody had disturbed.
+    lock.on_notify = None
+    await world.call(lock, "unlock")
+    assert not hass.config_entries.flow.async_progress_by_handler(DOMAIN)
 
 
 async def test_a_challenge_that_is_refused_is_told(world: World, lock: TestLock) -> None:
@@ -386,3 +419,70 @@ async def test_a_write_that_fails_is_a_lost_link(world: World, lock: TestLock) -
     lock.connections[-1].end(tell=False)
     await world.call(lock, "lock")
     assert lock.core.bolt == c.BOLT_LOCKED
+
+
+async def test_an_unlock_that_waited_behind_another_operation_too_long_is_not_done(
+    hass: HomeAssistant, world: World, lock: TestLock, entry: Any
+) -> None:
+    """Whoever wanted in has gone: a door does not unlock by itself later."""
+    coordinator = entry.runtime_data
+    async with coordinator._operating:
+        waiting = hass.async_create_task(coordinator.async_operate(Operation.UNLOCK))
+        await world.advance(11)
+    with pytest.raises(LockBusyError):
+        await waiting
+    assert lock.core.bolt == c.BOLT_LOCKED
+
+
+async def test_closed_while_it_connects_it_writes_nothing(
+    world: World, lock: TestLock, entry: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = entry.runtime_data.client
+    connect = Link.connect
+
+    async def slowly(*given: Any) -> Link:
+        link = await connect(*given)
+        await client.async_close()
+        return link
+
+    monkeypatch.setattr(Link, "connect", slowly)
+    assert await world.failing(lock, "unlock") == "no_answer"
+    assert SESSION_OPEN not in lock.kinds()
+    assert not lock.connections
+
+
+async def test_open_is_not_sent_again_when_its_effect_is_seen_during_the_reconnection(
+    world: World, lock: TestLock, entry: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coordinator = entry.runtime_data
+    connect = Link.connect
+
+    async def seeing(*given: Any) -> Link:
+        link = await connect(*given)
+        if coordinator.client.timing.written is not None:
+            coordinator._changes += 1  # what an authentic advertisement of a moved bolt does
+        return link
+
+    monkeypatch.setattr(Link, "connect", seeing)
+
+    def lose(data: bytes) -> bytes | None:
+        lock.connections[-1].end()
+        return None
+
+    lock.on_notify = lose
+    assert await world.failing(lock, "open") == "no_answer"
+    assert lock.kinds().count(SESSION_OPEN) == 1
+
+
+async def test_what_bluetooth_raises_is_told_in_the_projects_own_words(
+    world: World, lock: TestLock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """D-Bus that died raises EOFError, a proxy's client AttributeError."""
+    for error in (EOFError(), BrokenPipeError(), AttributeError("gone")):
+
+        async def broken(*_given: Any, error: Exception = error, **_more: Any) -> None:
+            raise error
+
+        with monkeypatch.context() as patch:
+            patch.setattr("bleak_retry_connector.establish_connection", broken)
+            assert await world.failing(lock, "unlock") == "out_of_reach"

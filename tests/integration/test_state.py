@@ -366,6 +366,11 @@ async def test_at_the_end_of_its_counter_a_lock_is_to_be_paired_anew(
     lock.silent = True
     world.forge(lock, advertised(entry, lock, 0xFFFFFF, LOCKED))
     await world.settle()
+    # Who once held the advertisement key can say so too: only the lock's own answer counts.
+    assert not hass.config_entries.flow.async_progress_by_handler(DOMAIN)
+    lock.core._beacon.counter.value = 0xFFFFFF
+    lock.silent = False
+    await world.call(lock, "unlock")
     (flow,) = hass.config_entries.flow.async_progress_by_handler(DOMAIN)
     assert flow["context"]["source"] == "reauth"
 
