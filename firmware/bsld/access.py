@@ -96,4 +96,3 @@ class Access:
     def forget(self) -> None:
         """After a factory reset."""
         self.keypad.forget()
-        self._denied = {}

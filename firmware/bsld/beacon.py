@@ -12,10 +12,9 @@ if TYPE_CHECKING:
 class Beacon:
     """Keeps the advertisement in line with the lock."""
 
-    def __init__(self, lock: "Lock", store: "Store", mains: bool) -> None:
+    def __init__(self, lock: "Lock", store: "Store") -> None:
         """Go on with the stored counter."""
         self._lock = lock
-        self._mains = mains
         self._store = store
         self.data = b""  # the 10 data bytes as last sealed
         self.counter = advert.Counter(store)

@@ -106,7 +106,7 @@ class Lock:
         self.accounts = Accounts(store, slots)
         self.log = EventLog(ports.storage, store, log_size)
         self.clock = WallClock(ports.clock, store, self.log.last_time())
-        self._beacon = Beacon(self, store, mains)
+        self._beacon = Beacon(self, store)
         self.movement = Bolt(self, movement_ms)
         self.access = Access(self, store)
         self._connections = Connections(self, setup_code, connections)

@@ -587,6 +587,7 @@ def test_a_radio_without_room_is_asked_again(home: Home) -> None:
     home.board.radio.room = None
     home.lock.poll()
     assert len(session.take()) == 3
+    assert home.lock.poll() > 20
 
 
 def test_a_message_half_sent_goes_on_as_it_was_cut_when_the_mtu_changes(home: Home) -> None:

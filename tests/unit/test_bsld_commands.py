@@ -113,6 +113,18 @@ def test_a_lock_may_have_more_slots() -> None:
     assert home.lock.info()[9] == 128
 
 
+def test_writing_and_removing_an_account_is_logged(home: Home) -> None:
+    home.grant()
+    session = home.controller()
+    session.status()
+    before = len(home.log())
+    account_id = home.new_id()
+    session.ask(requests.write_account(account_id))
+    session.ask(requests.remove_account(account_id))
+    changes = [(record[0], record[1], record[2], record[6]) for record in home.log()[before:]]
+    assert changes == [(Event.ACCOUNT_CHANGED, 255, Source.BLUETOOTH, 1)] * 2
+
+
 # --- 02, 03: authenticate and operate ---------------------------------------------------------
 
 
@@ -212,6 +224,14 @@ def test_a_manager_who_removes_himself_gets_his_answer_and_no_more(home: Home) -
         session.status()
 
 
+def test_a_manager_who_removes_himself_has_no_session_any_more(home: Home) -> None:
+    person = home.grant(MANAGER)
+    session = come(home, person)
+    assert session.result(requests.remove_account(person.account_id)) is Result.DONE
+    with pytest.raises(RefusalError, match="NO_SESSION"):
+        session.status()
+
+
 def test_a_freed_slot_is_used_again_only_after_the_controller_read_the_log(home: Home) -> None:
     first = home.grant(GUEST)
     home.try_operation(first)
@@ -286,8 +306,18 @@ def test_changes_are_for_accounts_that_exist(home: Home, request_for) -> None:  
     assert session.result(requests.read_account(3)) is Result.UNKNOWN_ACCOUNT
 
 
+def test_a_slot_that_cannot_be_is_answered_with_the_status_and_a_free_one_is_not(
+    home: Home,
+) -> None:
+    session = home.controller()
+    [free] = session.ask(requests.read_account(3))
+    assert free.response.value == bytes((Result.UNKNOWN_ACCOUNT, 3)) + bytes(7)
+    [beyond] = session.ask(requests.read_account(32))
+    assert Status.of(beyond).counter == home.lock.counter
+
+
 def test_a_change_is_logged_once_with_who_made_it_and_whose_account_it_is(home: Home) -> None:
-    person, manager = home.grant(), home.grant(MANAGER)
+    manager, person = home.grant(MANAGER), home.grant()
     session = come(home, manager)
     before = len(home.log())
     for _again in range(2):

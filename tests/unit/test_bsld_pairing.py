@@ -210,6 +210,15 @@ def test_50_public_keys_of_small_order_are_refused(public: bytes) -> None:
     assert not board.lock.paired
 
 
+def test_50_a_refused_key_ends_the_exchange_before_it() -> None:
+    board = new_lock()
+    client, _pairing, confirm = half_way(board)
+    board.pass_time(2)
+    assert client.error(b"\x01" + bytes(32)) is ErrorCode.MALFORMED
+    assert client.error(confirm) is ErrorCode.AUTHENTICATION_FAILED
+    assert not board.lock.paired
+
+
 @pytest.mark.parametrize("size", [0, 31, 33])
 def test_50_a_request_of_the_wrong_size_is_malformed(size: int) -> None:
     assert request_error(new_lock(), b"\x01" + bytes(size)) is ErrorCode.MALFORMED
@@ -252,6 +261,23 @@ def test_50_a_pairing_connection_has_30_seconds() -> None:
     board.pass_time(0.2)
     assert client.dropped
     assert Client(board).exchange_keys()
+
+
+def test_50_a_connection_kept_by_a_session_pairs_for_30_seconds_like_any_other() -> None:
+    home = paired_home()
+    home.lock.inner_button_held(10)
+    home.board.pass_time(100)
+    client = Client(home.board)
+    home.controller(client).status()
+    for wait in (0, 20):
+        # Asking again does not give more time
+        home.board.pass_time(wait)
+        client.send(PairingClient(SETUP_CODE, DEVICE_ID).request())
+        assert client.heard()[-1][0] == 2
+    home.board.pass_time(9)
+    assert request_error(home.board) is ErrorCode.BUSY
+    home.board.pass_time(2)
+    assert Client(home.board).exchange_keys()
 
 
 def test_50_a_confirmation_after_setup_mode_is_too_late() -> None:

@@ -524,6 +524,16 @@ def test_rule_8_the_count_falls_by_one_an_hour_and_by_nothing_else(home: Home) -
     assert home.board.make().pin_misses == 0
 
 
+def test_rule_8_the_hour_of_a_first_miss_is_a_whole_one(home: Home) -> None:
+    with_pin(home)
+    home.board.pass_time(3000)
+    home.lock.pin_entered("0000")
+    home.board.pass_time(3599)
+    assert home.lock.pin_misses == 1
+    home.board.pass_time(1)
+    assert home.lock.pin_misses == 0
+
+
 def test_rule_8_pairing_anew_does_not_lower_the_count(home: Home) -> None:
     with_pin(home)
     home.lock.pin_entered("0000")
