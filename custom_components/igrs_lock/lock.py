@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, override
 
 from homeassistant.components.lock import LockEntity, LockEntityDescription
 from homeassistant.components.lock.const import LockEntityFeature
+from homeassistant.core import Context
 
 from .entity import IgrsLockEntity
 from .ilp import Bolt, Capability, Door, Operation
@@ -89,17 +90,27 @@ class IgrsLock(IgrsLockEntity, LockEntity):
     @override
     async def async_lock(self, **kwargs: Any) -> None:
         """Move the bolt out."""
-        await self.coordinator.async_operate(Operation.LOCK)
+        await self._async_operate(Operation.LOCK)
 
     @override
     async def async_unlock(self, **kwargs: Any) -> None:
         """Move the bolt in."""
-        await self.coordinator.async_operate(Operation.UNLOCK)
+        await self._async_operate(Operation.UNLOCK)
 
     @override
     async def async_open(self, **kwargs: Any) -> None:
         """Move the bolt in and pull the latch."""
-        await self.coordinator.async_operate(Operation.OPEN)
+        await self._async_operate(Operation.OPEN)
+
+    async def _async_operate(self, operation: Operation) -> None:
+        context = self._context
+        try:
+            await self.coordinator.async_operate(operation)
+        finally:
+            if self._context is context:
+                # Home Assistant keeps it for five seconds: a turn by hand right after this
+                # operation would be told as its user's.
+                self.async_set_context(Context())
 
     def _moves(self, operation: Operation, bolt: Bolt) -> bool:
         if (moving := self.coordinator.moving) is not None:

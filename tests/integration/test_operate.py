@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 from bsld import const as c
 from homeassistant.components.lock.const import LockEntityFeature
+from homeassistant.core import Context
 from homeassistant.exceptions import HomeAssistantError, ServiceNotSupported
 
 if TYPE_CHECKING:
@@ -238,3 +239,23 @@ async def test_a_disconnection_that_fails_hurts_nobody(world: World, lock: TestL
     await world.call(lock, "unlock")
     await world.advance(6)
     assert world.state(lock) == "unlocked"
+
+
+async def test_a_turn_by_hand_after_an_operation_is_not_its_users(
+    hass: HomeAssistant, world: World, lock: TestLock
+) -> None:
+    context = Context(user_id="owner")
+    entity_id = f"lock.{lock.entity}"
+    await world.during(
+        hass.services.async_call(
+            "lock", "unlock", {"entity_id": entity_id}, blocking=True, context=context
+        )
+    )
+    after = hass.states.get(entity_id)
+    assert after is not None
+    assert (after.state, after.context.user_id) == ("unlocked", "owner")
+    lock.core.bolt_sensed(c.BOLT_LOCKED)
+    await world.advance(1)
+    after = hass.states.get(entity_id)
+    assert after is not None
+    assert (after.state, after.context.user_id) == ("locked", None)
