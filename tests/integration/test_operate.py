@@ -10,6 +10,7 @@ from homeassistant.exceptions import HomeAssistantError, ServiceNotSupported
 
 if TYPE_CHECKING:
     from homeassistant.core import HomeAssistant
+    from pytest_homeassistant_custom_component.common import MockUser
     from world import TestLock, World
 
 pytestmark = pytest.mark.usefixtures("quiet")
@@ -242,9 +243,9 @@ async def test_a_disconnection_that_fails_hurts_nobody(world: World, lock: TestL
 
 
 async def test_a_turn_by_hand_after_an_operation_is_not_its_users(
-    hass: HomeAssistant, world: World, lock: TestLock
+    hass: HomeAssistant, world: World, lock: TestLock, hass_admin_user: MockUser
 ) -> None:
-    context = Context(user_id="owner")
+    context = Context(user_id=hass_admin_user.id)
     entity_id = f"lock.{lock.entity}"
     await world.during(
         hass.services.async_call(
@@ -253,7 +254,7 @@ async def test_a_turn_by_hand_after_an_operation_is_not_its_users(
     )
     after = hass.states.get(entity_id)
     assert after is not None
-    assert (after.state, after.context.user_id) == ("unlocked", "owner")
+    assert (after.state, after.context.user_id) == ("unlocked", hass_admin_user.id)
     lock.core.bolt_sensed(c.BOLT_LOCKED)
     await world.advance(1)
     after = hass.states.get(entity_id)
