@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, override
 
 from homeassistant.components.lock import LockEntity, LockEntityDescription
 from homeassistant.components.lock.const import LockEntityFeature
-from homeassistant.core import Context
+from homeassistant.core import Context, callback
 
 from .entity import IgrsLockEntity
 from .ilp import Bolt, Capability, Door, Operation
@@ -34,6 +34,22 @@ async def async_setup_entry(
 
 class IgrsLock(IgrsLockEntity, LockEntity):
     """Shows the bolt; a movement asked for here until its end is known, never the wish."""
+
+    _bolt: Bolt | None = None
+
+    @callback
+    @override
+    def _handle_coordinator_update(self) -> None:
+        """Show the news; a change that this home did not ask for is nobody's here.
+
+        Home Assistant keeps the context of an action for five seconds: a turn by hand right after
+        an operation would be told as its user's.
+        """
+        bolt = None if self._state is None else self._state.bolt
+        if bolt is not self._bolt and self.coordinator.moving is None:
+            self.async_set_context(Context())
+        self._bolt = bolt
+        super()._handle_coordinator_update()
 
     @property
     @override
@@ -90,27 +106,17 @@ class IgrsLock(IgrsLockEntity, LockEntity):
     @override
     async def async_lock(self, **kwargs: Any) -> None:
         """Move the bolt out."""
-        await self._async_operate(Operation.LOCK)
+        await self.coordinator.async_operate(Operation.LOCK)
 
     @override
     async def async_unlock(self, **kwargs: Any) -> None:
         """Move the bolt in."""
-        await self._async_operate(Operation.UNLOCK)
+        await self.coordinator.async_operate(Operation.UNLOCK)
 
     @override
     async def async_open(self, **kwargs: Any) -> None:
         """Move the bolt in and pull the latch."""
-        await self._async_operate(Operation.OPEN)
-
-    async def _async_operate(self, operation: Operation) -> None:
-        context = self._context
-        try:
-            await self.coordinator.async_operate(operation)
-        finally:
-            if self._context is context:
-                # Home Assistant keeps it for five seconds: a turn by hand right after this
-                # operation would be told as its user's.
-                self.async_set_context(Context())
+        await self.coordinator.async_operate(Operation.OPEN)
 
     def _moves(self, operation: Operation, bolt: Bolt) -> bool:
         if (moving := self.coordinator.moving) is not None:
