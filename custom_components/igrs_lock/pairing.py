@@ -205,7 +205,7 @@ async def _complete(
         memory = await async_get_memory(hass)
         remembered = memory.renew(ilp.format_device_id(device_id))
         remembered["counter"] = ilp.Status.of(status).counter
-        if clock_is_right(memory, 0):
+        if clock_is_right(memory):
             offsets = clock.offsets(dt_util.get_default_time_zone())
             force = clock.kernel_synchronised()
             answers = await client.async_request(*time_requests(offsets, force=force))

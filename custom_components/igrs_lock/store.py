@@ -49,6 +49,7 @@ class Memory:
         self._store: Store[dict[str, Any]] = Store(hass, _VERSION, DOMAIN, private=True)
         self._locks: dict[str, LockMemory] = {}
         self._clock_vouched = False
+        self._time_set = 0  # of locks that were paired anew or are gone
         self._saving = False
 
     async def async_load(self) -> None:
@@ -56,6 +57,12 @@ class Memory:
         data = await self._store.async_load() or {}
         self._locks = data.get("locks", {})
         self._clock_vouched = data.get("clock_vouched", False)
+        self._time_set = data.get("time_set", 0)
+
+    @property
+    def time_set(self) -> int:
+        """The latest time that any lock was ever set to (Unix seconds), 0 when none was."""
+        return max(self._time_set, *(lock.get("time_set", 0) for lock in self._locks.values()), 0)
 
     @property
     def clock_vouched(self) -> bool:
@@ -76,12 +83,14 @@ class Memory:
     @callback
     def renew(self, device_id: str) -> LockMemory:
         """Return an empty memory for a lock with a new key."""
+        self._time_set = self.time_set
         self._locks[device_id] = LockMemory()
         return self._locks[device_id]
 
     @callback
     def forget(self, device_id: str) -> None:
         """Drop a lock's memory."""
+        self._time_set = self.time_set
         if self._locks.pop(device_id, None) is not None:
             self.schedule_save()
 
@@ -95,7 +104,11 @@ class Memory:
     @callback
     def _data(self) -> dict[str, Any]:
         self._saving = False
-        return {"locks": self._locks, "clock_vouched": self._clock_vouched}
+        return {
+            "locks": self._locks,
+            "clock_vouched": self._clock_vouched,
+            "time_set": self._time_set,
+        }
 
 
 class PendingPairings:

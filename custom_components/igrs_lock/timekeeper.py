@@ -36,15 +36,16 @@ def time_requests(offsets: clock.Offsets, *, force: bool) -> tuple[Request, Requ
 
 
 @callback
-def clock_is_right(memory: Memory, last_set: int) -> bool:
+def clock_is_right(memory: Memory) -> bool:
     """Whether a lock may be set from this machine's clock.
 
-    On the owner's word alone the clock must not have gone back behind the time set last.
+    On the owner's word alone the clock must not have gone back behind the latest time that any
+    lock was set to.
     """
     now = time.time()
     if not clock.plausible(now):
         return False
-    return clock.kernel_synchronised() or (memory.clock_vouched and now >= last_set)
+    return clock.kernel_synchronised() or (memory.clock_vouched and now >= memory.time_set)
 
 
 class TimeKeeper:
@@ -86,7 +87,7 @@ class TimeKeeper:
         now = time.time()
         if not self._is_due(now):
             self._arm(self._remembered.get("time_set", 0) + TIME_INTERVAL - now)
-        elif not clock_is_right(self._coordinator.memory, self._remembered.get("time_set", 0)):
+        elif not clock_is_right(self._coordinator.memory):
             self._unsure()
             self._arm(TIME_RETRY)
         elif (wait := self._retry_at - self._hass.loop.time()) > 0:
