@@ -25,7 +25,12 @@ class Terminal:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "simulator.demo", *arguments],
             cwd=ROOT,
-            env={**os.environ, "IGRS_LOCK_DEMO": str(folder), "PYTHONUNBUFFERED": "1"},
+            env={
+                **os.environ,
+                "IGRS_LOCK_DEMO": str(folder),
+                "TMPDIR": str(folder.parent),
+                "PYTHONUNBUFFERED": "1",
+            },
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -10,6 +10,7 @@ from terminal import READY, Terminal, alive
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 SETUP_CODE = re.compile(r"Setup code +((?:[0-9A-Z]{4}-){3}[0-9A-Z]{4})")
 
@@ -45,6 +46,19 @@ def test_a_termination_during_the_start_stops_everything(demo: Callable[..., Ter
 
     assert terminal.wait() == 0
     assert alive(terminal.children) == set()
+    assert "Traceback" not in terminal.text
+
+
+def test_a_check_that_is_broken_off_has_not_passed_and_leaves_nothing(
+    demo: Callable[..., Terminal], tmp_path: Path
+) -> None:
+    terminal = demo("--check")
+    terminal.wait_for("lock discovered over Bluetooth")
+    terminal.send(signal.SIGINT)
+
+    assert terminal.wait() == 130
+    assert alive(terminal.children) == set()
+    assert list(tmp_path.iterdir()) == []
     assert "Traceback" not in terminal.text
 
 
