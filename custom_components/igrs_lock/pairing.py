@@ -38,8 +38,8 @@ from .errors import (
     WrongSetupCodeError,
 )
 from .link import Link, LinkLostError
-from .store import PendingPairing, async_get_memory, async_get_pairings
-from .timekeeper import clock_is_right, time_requests
+from .store import LockMemory, PendingPairing, async_get_memory, async_get_pairings
+from .timekeeper import clock_is_right, only_once, time_requests
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -206,12 +206,7 @@ async def _complete(
         remembered = memory.renew(ilp.format_device_id(device_id))
         remembered["counter"] = ilp.Status.of(status).counter
         if clock_is_right(memory):
-            offsets = clock.offsets(dt_util.get_default_time_zone())
-            force = clock.kernel_synchronised()
-            answers = await client.async_request(*time_requests(offsets, force=force))
-            if all(answer.result is ilp.Result.DONE for answer in answers):
-                remembered["time_set"] = round(time.time())
-                remembered["offsets"] = list(offsets)
+            await _set_time(client, remembered)
         memory.schedule_save()
         account_id = ilp.parse_account_id(pairing["account_id"])
         slot = await _write_account(client, account_id, ilp.AccountDigest.of(digest).digest)
@@ -234,6 +229,22 @@ async def _complete(
         CONF_MODEL: _text(model),
         CONF_SW_VERSION: _text(firmware),
     }
+
+
+async def _set_time(client: LockClient, remembered: LockMemory) -> None:
+    """Set the lock's time; if that fails, it is set after the pairing."""
+    offsets = clock.offsets(dt_util.get_default_time_zone())
+    wanted = time_requests(offsets, force=clock.kernel_synchronised())
+    made = time.monotonic()
+    try:
+        answers = await client.async_request(*wanted, may_repeat=only_once)
+    except NoAnswerError as err:
+        _LOGGER.debug("%s: time not set: %s", client.name, err)
+        return
+    in_time = time.monotonic() - made <= ilp.CLOCK_TOLERANCE
+    if in_time and all(answer.result is ilp.Result.DONE for answer in answers):
+        remembered["time_set"] = round(time.time())
+        remembered["offsets"] = list(offsets)
 
 
 async def _write_account(client: LockClient, account_id: bytes, digest: bytes) -> int | None:

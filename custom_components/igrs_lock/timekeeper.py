@@ -15,7 +15,7 @@ from homeassistant.util import dt as dt_util
 from . import clock
 from .const import DOMAIN, ISSUE_CLOCK, TIME_INTERVAL, TIME_RETRY
 from .errors import OperationError
-from .ilp import Request, Result, requests
+from .ilp import CLOCK_TOLERANCE, Request, Result, requests
 
 if TYPE_CHECKING:
     import asyncio
@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     from .store import Memory
 
 _LOGGER = logging.getLogger(__name__)
+
+
+def only_once() -> bool:
+    """Allow no repetition: the time in a request is that of when it was made."""
+    return False
 
 
 def time_requests(offsets: clock.Offsets, *, force: bool) -> tuple[Request, Request]:
@@ -107,11 +112,16 @@ class TimeKeeper:
             # Connecting takes a while: what is sent after it must be the time of then.
             await client.async_request(requests.get_status())
             force = clock.kernel_synchronised()
-            replies = await client.async_request(*time_requests(offsets, force=force))
+            made = time.monotonic()
+            wanted = time_requests(offsets, force=force)
+            replies = await client.async_request(*wanted, may_repeat=only_once)
         except OperationError as err:
             _LOGGER.debug("%s: time not set: %s", client.name, err)
         else:
-            if all(reply.result is Result.DONE for reply in replies):
+            if time.monotonic() - made > CLOCK_TOLERANCE:
+                # It may have waited for another request or for a connection.
+                _LOGGER.debug("%s: the time came late", client.name)
+            elif all(reply.result is Result.DONE for reply in replies):
                 self._wrong = False
                 self._remembered["time_set"] = round(time.time())
                 self._remembered["offsets"] = list(offsets)

@@ -1,6 +1,8 @@
 """Bad luck and bad will around pairing, releasing and the time: what must not happen then."""
 
+import asyncio
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 from homeassistant.config_entries import SOURCE_RECONFIGURE
 from world import DOMAIN, SETUP_CODE
@@ -8,6 +10,8 @@ from world import DOMAIN, SETUP_CODE
 from custom_components.igrs_lock.store import PendingPairing, async_get_memory
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from homeassistant.core import HomeAssistant
     from world import TestLock, World
 
@@ -58,3 +62,64 @@ async def test_what_one_lock_was_set_to_holds_for_all(
     memory.lock("a neighbour in the same home")["time_set"] = int(world.now()) + 1_000_000
     await world.pair(lock)
     assert not lock.core.clock_trusted
+
+
+def lose_once(kind: int, number: int = 1) -> Callable[[bytes], bytes | None]:
+    """Return an interceptor that loses one message of a kind."""
+    seen: list[bytes] = []
+
+    def lose(data: bytes) -> bytes | None:
+        if data[1] != kind:
+            return data
+        seen.append(data)
+        return None if len(seen) == number else data
+
+    return lose
+
+
+async def test_a_time_that_was_lost_is_not_sent_again_late(
+    world: World, lock: TestLock, entry: Any, quiet: None
+) -> None:
+    """The lock would be set to the past, and trust it."""
+    keeper = entry.runtime_data.time_keeper
+    await world.advance(601, step=1)
+    set_before = entry.runtime_data.remembered["time_set"]
+    lock.on_write = lose_once(SEALED)  # the status opened the session
+    keeper.async_nudge(wrong=True)
+    await world.advance(30)
+    assert abs(lock.core.clock.now() - world.now()) <= 1
+    assert lock.kinds().count(SEALED) == 1
+    assert entry.runtime_data.remembered["time_set"] == set_before
+    await world.advance(601, step=1)
+    assert entry.runtime_data.remembered["time_set"] > set_before + 600
+
+
+async def test_a_time_that_waited_is_set_again(
+    hass: HomeAssistant, world: World, lock: TestLock, entry: Any, quiet: None
+) -> None:
+    keeper, client = entry.runtime_data.time_keeper, entry.runtime_data.client
+    await world.advance(601, step=1)
+    set_before = entry.runtime_data.remembered["time_set"]
+    ask = client.async_request
+
+    async def wait(*wanted: Any, **options: Any) -> Any:
+        if "may_repeat" in options:
+            await asyncio.sleep(5)  # behind another request
+        return await ask(*wanted, **options)
+
+    with patch.object(client, "async_request", wait):
+        keeper.async_nudge(wrong=True)
+        await world.advance(20)
+    assert entry.runtime_data.remembered["time_set"] == set_before
+    await world.advance(601, step=1)
+    assert entry.runtime_data.remembered["time_set"] > set_before
+    assert abs(lock.core.clock.now() - world.now()) <= 2
+
+
+async def test_a_time_lost_while_pairing_does_not_stop_it(world: World, lock: TestLock) -> None:
+    lock.on_write = lose_once(SEALED)
+    entry = await world.pair(lock)
+    assert entry.data["account_slot"] is not None
+    await world.advance(10)
+    assert lock.core.clock_trusted
+    assert abs(lock.core.clock.now() - world.now()) <= 1
