@@ -28,7 +28,7 @@ class VouchForClockFlow(ConfirmRepairFlow):
             (await async_get_memory(self.hass)).vouch_for_clock()
             entry: IgrsLockConfigEntry
             for entry in self.hass.config_entries.async_loaded_entries(DOMAIN):
-                entry.runtime_data.time_keeper.async_nudge()
+                entry.runtime_data.time_keeper.async_nudge(vouched=True)
         return await super().async_step_confirm(user_input)
 
 

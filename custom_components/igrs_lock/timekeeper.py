@@ -62,6 +62,7 @@ class TimeKeeper:
         self._remembered = coordinator.remembered
         self._wrong = False
         self._retry_at = 0.0
+        self._refused = False
         self._unsure_since: float | None = None
         self._task: asyncio.Task[None] | None = None
         self._cancel_timer: CALLBACK_TYPE | None = None
@@ -81,12 +82,15 @@ class TimeKeeper:
         return stop
 
     @callback
-    def async_nudge(self, *, wrong: bool = False) -> None:
+    def async_nudge(self, *, wrong: bool = False, vouched: bool = False) -> None:
         """Set the time now if that is due and possible, else later.
 
         `wrong`: the lock does not know the time, or an answer was more than 2 s off.
+        `vouched`: the owner said just now that the clock is right.
         """
         self._wrong |= wrong
+        if self._refused and (vouched or clock.kernel_synchronised()):
+            self._retry_at = 0.0
         if self._task is not None and not self._task.done():
             return
         now = time.time()
@@ -96,11 +100,13 @@ class TimeKeeper:
             self._unsure()
             self._arm(TIME_RETRY)
         elif (wait := self._retry_at - self._hass.loop.time()) > 0:
-            self._arm(wait)
+            # After a refusal the wait is long, but a time service may start at any time.
+            self._arm(min(wait, TIME_RETRY))
         elif self._coordinator.available:
             # Otherwise the lock's return nudges.
             self._unsure_since = None
-            ir.async_delete_issue(self._hass, DOMAIN, ISSUE_CLOCK)
+            if not self._refused:
+                ir.async_delete_issue(self._hass, DOMAIN, ISSUE_CLOCK)
             self._task = self._coordinator.config_entry.async_create_background_task(
                 self._hass, self._async_set(), f"{self._coordinator.client.name} time"
             )
@@ -108,6 +114,7 @@ class TimeKeeper:
     async def _async_set(self) -> None:
         offsets = clock.offsets(dt_util.get_default_time_zone())
         client = self._coordinator.client
+        retry = TIME_RETRY
         try:
             # Connecting takes a while: what is sent after it must be the time of then.
             await client.async_request(requests.get_status())
@@ -122,18 +129,28 @@ class TimeKeeper:
                 # It may have waited for another request or for a connection.
                 _LOGGER.debug("%s: the time came late", client.name)
             elif all(reply.result is Result.DONE for reply in replies):
-                self._wrong = False
+                self._wrong = self._refused = False
+                ir.async_delete_issue(self._hass, DOMAIN, ISSUE_CLOCK)
                 self._remembered["time_set"] = round(time.time())
                 self._remembered["offsets"] = list(offsets)
                 self._coordinator.memory.schedule_save()
             else:
-                _LOGGER.warning(
-                    "%s did not take the time: its clock is more than ten minutes off this"
-                    " machine's, which no time service keeps right",
-                    client.name,
-                )
-        self._retry_at = self._hass.loop.time() + TIME_RETRY
+                # Asking again soon would only cost battery.
+                retry = TIME_INTERVAL
+                self._note_refusal(client.name)
+        self._retry_at = self._hass.loop.time() + retry
         self._arm(TIME_RETRY)
+
+    @callback
+    def _note_refusal(self, name: str) -> None:
+        self._raise_issue()
+        if not self._refused:
+            self._refused = True
+            _LOGGER.warning(
+                "%s did not take the time: its clock is more than ten minutes off this"
+                " machine's, which no time service keeps right",
+                name,
+            )
 
     def _is_due(self, now: float) -> bool:
         if self._wrong or now - self._remembered.get("time_set", 0) >= TIME_INTERVAL:
@@ -148,14 +165,18 @@ class TimeKeeper:
         if self._unsure_since is None:
             self._unsure_since = now
         elif now - self._unsure_since >= TIME_RETRY - 1:
-            ir.async_create_issue(
-                self._hass,
-                DOMAIN,
-                ISSUE_CLOCK,
-                is_fixable=True,
-                severity=ir.IssueSeverity.WARNING,
-                translation_key=ISSUE_CLOCK,
-            )
+            self._raise_issue()
+
+    @callback
+    def _raise_issue(self) -> None:
+        ir.async_create_issue(
+            self._hass,
+            DOMAIN,
+            ISSUE_CLOCK,
+            is_fixable=True,
+            severity=ir.IssueSeverity.WARNING,
+            translation_key=ISSUE_CLOCK,
+        )
 
     @callback
     def _config_updated(self, _event: Event) -> None:

@@ -4,7 +4,9 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
+import pytest
 from homeassistant.config_entries import SOURCE_RECONFIGURE
+from homeassistant.helpers import issue_registry as ir
 from world import DOMAIN, SETUP_CODE
 
 from custom_components.igrs_lock.store import PendingPairing, async_get_memory
@@ -123,3 +125,35 @@ async def test_a_time_lost_while_pairing_does_not_stop_it(world: World, lock: Te
     await world.advance(10)
     assert lock.core.clock_trusted
     assert abs(lock.core.clock.now() - world.now()) <= 1
+
+
+async def test_a_lock_that_refuses_the_time_is_asked_once_a_day(
+    hass: HomeAssistant,
+    world: World,
+    lock: TestLock,
+    entry: Any,
+    quiet: None,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    world.kernel_synchronised = False
+    (await async_get_memory(hass)).vouch_for_clock()
+    lock.core.clock.set(int(world.now()) + 3600, 0)
+    issues = ir.async_get(hass)
+    await world.call(lock, "unlock")
+    await world.advance(700, step=5)
+    assert issues.async_get_issue(DOMAIN, "clock_not_synchronised") is not None
+    before = world.connections
+    await world.advance(23 * 3600, step=30)
+    assert world.connections == before
+    await world.advance(2 * 3600, step=30)
+    assert world.connections == before + 1
+    assert caplog.text.count("did not take the time") == 1
+    assert issues.async_get_issue(DOMAIN, "clock_not_synchronised") is not None
+    # The owner's word makes it try at once; a time service makes it succeed.
+    entry.runtime_data.time_keeper.async_nudge(vouched=True)
+    await world.advance(10)
+    assert world.connections == before + 2
+    world.kernel_synchronised = True
+    await world.advance(610, step=5)
+    assert abs(lock.core.clock.now() - world.now()) <= 2
+    assert issues.async_get_issue(DOMAIN, "clock_not_synchronised") is None
