@@ -100,6 +100,9 @@ async def async_pair(
     """
     device_id = ilp.device_id_from_address(address)
     name = ilp.local_name(device_id)
+    if hass.is_stopping:
+        # A key could not be stored any more.
+        raise PairingFailedError(name)
     link = await Link.connect(hass, address, name)
     try:
         progress(0.2)
@@ -146,7 +149,10 @@ async def _agree(
         account_id=ilp.format_account_id(ilp.new_account_id()),
     )
     pairings = await async_get_pairings(hass)
-    await pairings.async_add(ilp.format_device_id(device_id), pairing)
+    if not await pairings.async_add(ilp.format_device_id(device_id), pairing):
+        # Confirmed, it would be the only key of the lock, and gone with the next restart.
+        _LOGGER.error("Not pairing with %s: its key could not be stored on disk", name)
+        raise PairingFailedError(name)
     try:
         await talk.say(confirmation)
         client.on_done(await talk.hear())

@@ -4,19 +4,24 @@ Two stores: what was last known of each lock (counters, so that an old packet is
 and the keys of pairings that were cut off, in a file of its own that is written at once.
 """
 
+import logging
 from typing import Any, Final, TypedDict
 
 from homeassistant.core import HomeAssistant, callback
+from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers.singleton import singleton
 from homeassistant.helpers.storage import Store
 from homeassistant.util.hass_dict import HassKey
 
 from .const import DOMAIN
 
+_LOGGER = logging.getLogger(__name__)
+
 _VERSION: Final = 1
 _SAVE_DELAY: Final = 60
 _FORGET_DELAY: Final = 30
 _PENDING_MAX: Final = 4
+_PAIRING_FILE: Final = f"{DOMAIN}.pairing"
 
 
 class LockMemory(TypedDict, total=False):
@@ -116,8 +121,9 @@ class PendingPairings:
 
     def __init__(self, hass: HomeAssistant) -> None:
         self._store: Store[dict[str, list[PendingPairing]]] = Store(
-            hass, _VERSION, f"{DOMAIN}.pairing", private=True, atomic_writes=True
+            hass, _VERSION, _PAIRING_FILE, private=True, atomic_writes=True
         )
+        self._hass = hass
         self._pending: dict[str, list[PendingPairing]] = {}
 
     async def async_load(self) -> None:
@@ -129,11 +135,28 @@ class PendingPairings:
         """Return a lock's keys, newest first."""
         return self._pending.get(device_id, [])[::-1]
 
-    async def async_add(self, device_id: str, pairing: PendingPairing) -> None:
-        """Store a key; it is on disk when this returns."""
-        kept = [*self._pending.get(device_id, []), pairing]
-        self._pending[device_id] = kept[-_PENDING_MAX:]
+    async def async_add(self, device_id: str, pairing: PendingPairing) -> bool:
+        """Store a key; return whether it is on disk, as the file itself tells.
+
+        Saving alone does not say: it only logs that the disk is full, and while Home Assistant
+        stops it is put off.
+        """
+        before = self._pending.get(device_id, [])
+        self._pending[device_id] = [*before, pairing][-_PENDING_MAX:]
         await self._store.async_save(self._pending)
+        if pairing in (await self._async_stored()).get(device_id, []):
+            return True
+        self._pending[device_id] = before
+        return False
+
+    async def _async_stored(self) -> dict[str, list[PendingPairing]]:
+        """Read what is on disk: another store has nothing in memory."""
+        store: Store[dict[str, list[PendingPairing]]] = Store(self._hass, _VERSION, _PAIRING_FILE)
+        try:
+            return await store.async_load() or {}
+        except HomeAssistantError as err:
+            _LOGGER.debug("The keys of pairings cannot be read back: %s", err)
+            return {}
 
     @callback
     def forget(self, device_id: str) -> None:

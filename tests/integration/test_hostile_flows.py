@@ -6,10 +6,15 @@ from unittest.mock import patch
 
 import pytest
 from homeassistant.config_entries import SOURCE_RECONFIGURE
+from homeassistant.core import CoreState
+from homeassistant.data_entry_flow import FlowResultType
+from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import issue_registry as ir
+from homeassistant.helpers.storage import Store
+from homeassistant.util.file import WriteError
 from world import DOMAIN, SETUP_CODE
 
-from custom_components.igrs_lock.store import PendingPairing, async_get_memory
+from custom_components.igrs_lock.store import PendingPairing, async_get_memory, async_get_pairings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -157,3 +162,56 @@ async def test_a_lock_that_refuses_the_time_is_asked_once_a_day(
     await world.advance(610, step=5)
     assert abs(lock.core.clock.now() - world.now()) <= 2
     assert issues.async_get_issue(DOMAIN, "clock_not_synchronised") is None
+
+
+# --- pairing --------------------------------------------------------------------------------------
+
+
+async def test_a_key_that_the_disk_did_not_take_is_not_confirmed(
+    hass: HomeAssistant,
+    world: World,
+    lock: TestLock,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Home Assistant only logs that it could not write."""
+    result = await world.flow(lock)
+    with patch.object(Store, "_async_write_data", side_effect=WriteError("disk full")):
+        result = await world.submit(result, {"setup_code": SETUP_CODE})
+    assert result["errors"] == {"base": "pairing_failed"}
+    assert PAIR_CONFIRM not in lock.kinds()
+    assert (await async_get_pairings(hass)).of(lock.unique_id) == []
+    assert "could not be stored" in caplog.text
+    assert not lock.core.paired
+
+
+async def test_a_file_of_keys_that_cannot_be_read_back_confirms_nothing(
+    hass: HomeAssistant, world: World, lock: TestLock
+) -> None:
+    result = await world.flow(lock)
+    with patch.object(Store, "async_load", side_effect=HomeAssistantError("no")):
+        result = await world.submit(result, {"setup_code": SETUP_CODE})
+    assert result["errors"] == {"base": "pairing_failed"}
+    assert PAIR_CONFIRM not in lock.kinds()
+    await world.advance(3)
+    result = await world.submit(result, {"setup_code": SETUP_CODE})
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+async def test_nothing_is_paired_while_home_assistant_stops(
+    hass: HomeAssistant, world: World, lock: TestLock, when: str
+) -> None:
+    result = await world.flow(lock)
+
+    def stop() -> None:
+        hass.set_state(CoreState.stopping)
+
+    if when == "before":
+        stop()
+    else:
+        lock.on_connect = stop
+    result = await world.submit(result, {"setup_code": SETUP_CODE})
+    hass.set_state(CoreState.running)
+    assert result["errors"] == {"base": "pairing_failed"}
+    assert (world.connections > 0) is (when == "meanwhile")
+    assert PAIR_CONFIRM not in lock.kinds()
