@@ -43,6 +43,8 @@ def _arguments() -> argparse.Namespace:
     arguments = parser.parse_args()
     if not 1 <= arguments.locks <= 100:
         parser.error("--locks must be 1 to 100")
+    if arguments.port is not None and not 1 <= arguments.port <= 65535:
+        parser.error("--port must be 1 to 65535")
     return arguments
 
 
@@ -52,7 +54,9 @@ def _tell(demo: Demo) -> None:
     print(f"\nHome Assistant   {demo.home_assistant.url}/   (signed in as the owner)")
     print(f"Doors and locks  {demo.simulator.url}/")
     for lock in demo.simulator.locks:
-        print(f"Setup code       {lock.setup_code}   {lock.name}, {lock.address}")
+        print(
+            f"Setup code       {lock.setup_code}   {lock.name} ({lock.radio_name}), {lock.address}"
+        )
     print("\nOnly programs on this machine reach these addresses, and each of them is let in.")
     print("Ctrl-C stops both; what you set up is kept for the next time.", flush=True)
 

@@ -136,7 +136,9 @@ def _pairing_section(simulator_url: str) -> dict[str, Any]:
                     "1. Open [Devices & services](/config/integrations/dashboard) and choose"
                     " **Add** on the lock that was discovered.\n"
                     "2. Type the setup code on its label: the terminal shows it, and so does"
-                    f" [the simulator's page]({simulator_url}/).\n"
+                    f" [the simulator's page]({simulator_url}/).\n\n"
+                    "Nothing there? Press the button inside (simulator: **Press button**): a new lock"
+                    " can be paired for ten minutes after that.\n"
                 ),
             },
         ],

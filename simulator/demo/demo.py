@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 _DEFAULT_PORT = 8123
+_SIMULATOR_PORT = 8180
 _FAILURES = 10
 GATEWAY = "hallway"
 """Name of the demo's Bluetooth adapter on the simulated radio."""
@@ -82,7 +83,7 @@ class Demo:
             setup.folder / "locks",
             self.logs / "simulator.log",
             setup.locks,
-            setup.simulator_options,
+            (*_simulator_port(setup), *setup.simulator_options),
         )
         self._stack.push_async_callback(self.simulator.stop)
         config = setup.folder / "config"
@@ -184,6 +185,13 @@ def _port(wanted: int | None) -> int:
     if not port_is_free(wanted):
         raise DemoError(f"port {wanted} is taken: choose another with --port, or none")
     return wanted
+
+
+def _simulator_port(setup: Setup) -> tuple[str, ...]:
+    """Options that give its page the same address each time, so that an open tab finds it again."""
+    if setup.port == 0 or not port_is_free(_SIMULATOR_PORT):
+        return ()
+    return ("--http", str(_SIMULATOR_PORT))
 
 
 def _claim(folder: Path) -> TextIO:

@@ -28,6 +28,11 @@ class LockLabel:
     name: str
     setup_code: str
 
+    @property
+    def radio_name(self) -> str:
+        """What it calls itself on the radio: Home Assistant shows it under this name at first."""
+        return f"IGRS-{self.id[-4:]}"
+
 
 class Simulator:
     """The simulated locks, in a process of their own."""
