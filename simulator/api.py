@@ -7,7 +7,8 @@ such thing) or 409 (understood, but impossible at this door now).
 import asyncio
 import contextlib
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from aiohttp import web
@@ -114,19 +115,19 @@ async def _pin(_world: World, lock: VirtualLock, body: Body) -> Body:
     digits = body.get("digits")
     if not isinstance(digits, str) or not 1 <= len(digits) <= 16 or not _is_digits(digits):
         raise BadRequestError('"digits" must be 1 to 16 digits, as a string')
-    return _result(lock.pin_entered(digits))
+    return _result(lock.pin_entered(digits), lock.pin_refusals())
 
 
 def _is_digits(text: str) -> bool:
     return text.isascii() and text.isdigit()
 
 
-def _result(result: int | None) -> Body:
+def _result(result: int | None, words: Mapping[int, str] = MappingProxyType({})) -> Body:
     if result is None:
         raise NoPowerError
     return {
         "result": result,
-        "meaning": RESULTS.get(result, "unknown"),
+        "meaning": words.get(result) or RESULTS.get(result, "unknown"),
         "accepted": result in (c.DONE, c.ACCEPTED),
     }
 

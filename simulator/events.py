@@ -51,7 +51,6 @@ _EVENTS = {
     c.EV_DOOR_OPENED: "Door opened",
     c.EV_DOOR_CLOSED: "Door closed",
     c.EV_LOW_BATTERY: "Battery low",
-    c.EV_ACCOUNT: "Account changed",
     c.EV_RESTARTED: "Restarted",
     c.EV_OPTION: "Option changed",
     c.EV_CLOCK_SET: "Clock set",
@@ -79,6 +78,8 @@ class Happening:
     text: str
     kind: str
     """`log` (the lock wrote it down), `alarm` (likewise, and it matters) or `world` (it did not)."""
+    number: int = 0
+    """Counts a lock's lines from 1 while the simulator runs: two may say the same at the same time."""
 
 
 def sentence(record: Record) -> Happening:
@@ -94,9 +95,10 @@ def sentence(record: Record) -> Happening:
     if event == c.EV_OPTION:
         text += f" (number {detail})"
     if event == c.EV_ACCOUNT:
-        text += f" (slot {detail})"
+        text = f"Account {detail} changed"
     if slot == c.SLOT_CONTROLLER:
-        text += ", by the gateway"
+        if event != c.EV_PAIRED:  # that says it already
+            text += ", by the gateway"
     elif slot != c.SLOT_NOBODY:
         text += f", by slot {slot}"
     return Happening(unix, text, "alarm" if event in _ALARMING else "log")

@@ -6,7 +6,12 @@ import secrets
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
-from bsld.identifiers import format_device_id, format_setup_code, parse_setup_code
+from bsld.identifiers import (
+    format_device_id,
+    format_setup_code,
+    local_name,
+    parse_setup_code,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,6 +50,11 @@ class Identity:
     def id(self) -> str:
         """The device identifier: 12 upper-case hex digits."""
         return format_device_id(self.device_id)
+
+    @property
+    def radio_name(self) -> str:
+        """What the lock calls itself on the radio, and Home Assistant shows before it is named."""
+        return local_name(self.device_id)
 
     @property
     def setup_secret(self) -> bytes:

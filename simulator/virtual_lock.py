@@ -95,6 +95,7 @@ class VirtualLock:
         self._seen_counter = -1
         self._look_soon = False
         self._switching = asyncio.Lock()
+        self._noted = 0
         self.happenings: deque[Happening] = deque(maxlen=HAPPENINGS)
         self.traced: deque[dict[str, object]] = deque(maxlen=TRACE)
 
@@ -262,6 +263,15 @@ class VirtualLock:
         """Type a PIN; a result value."""
         return None if self.core is None else self._tell(self.core.pin_entered, digits)
 
+    def pin_refusals(self) -> dict[int, str]:
+        """What results that refuse a PIN mean to the person at the keypad now."""
+        words = {c.UNKNOWN_ACCOUNT: "wrong PIN", c.BAD_VALUE: "a PIN has 4 to 14 digits"}
+        if self.core is not None and not self.core.paired:
+            words[c.NOT_NOW] = "not paired yet, it knows no PINs"
+        elif self.core is not None and self.core.access.keypad.waiting():
+            words[c.NOT_NOW] = "too many wrong PINs: wait"
+        return words
+
     def button_pressed(self) -> int | None:
         """Press the button inside; a result value."""
         return None if self.core is None else self._tell(self.core.button_pressed)
@@ -297,8 +307,12 @@ class VirtualLock:
 
     def happened(self, text: str) -> None:
         """Note something the lock itself does not write down."""
-        self.happenings.append(Happening(time.time(), text, "world"))
+        self._note(Happening(time.time(), text, "world"))
         self.changed()
+
+    def _note(self, line: Happening) -> None:
+        self._noted += 1
+        self.happenings.append(replace(line, number=self._noted))
 
     def changed(self) -> None:
         """Something to show changed: whoever looks is told after what is being done is done."""
@@ -319,7 +333,7 @@ class VirtualLock:
             for record in records:
                 line = sentence(record)
                 when = line.time or (time.time() if missing is None else missing)
-                self.happenings.append(replace(line, time=when))
+                self._note(replace(line, time=when))
             self._logged = records[-1][3]
 
     @property
@@ -337,6 +351,7 @@ class VirtualLock:
             "id": self.identity.id,
             "address": self.identity.address,
             "name": self.identity.name,
+            "radio_name": self.identity.radio_name,
             "setup_code": self.identity.setup_code,
             "powered": core is not None,
             "bolt": BOLTS[core.bolt] if core else "unknown",

@@ -2,10 +2,10 @@
 // Draws what the simulator tells and sends what a person does. No framework: one state per lock, one function that shows it.
 
 /**
- * @typedef {{time: number, text: string, kind: string}} Happening
+ * @typedef {{number: number, time: number, text: string, kind: string}} Happening
  * @typedef {{position: number, target: number | null, operation: number | null, motor_seconds: number,
  *   latch_pulled: boolean, door_open: boolean, jam: boolean}} Physical
- * @typedef {{id: string, address: string, name: string, setup_code: string, powered: boolean, bolt: string, door: string,
+ * @typedef {{id: string, address: string, name: string, radio_name: string, setup_code: string, powered: boolean, bolt: string, door: string,
  *   battery: {percent: number, low: boolean}, tamper: boolean, paired: boolean | null, setup_mode: boolean,
  *   clock_trusted: boolean, clock: number | null, counter: number | null, connections: number, advertising_ms: number | null,
  *   indicator: string | null, physical: Physical, events: Happening[], rssi: Record<string, number | null>}} Lock
@@ -95,8 +95,11 @@ function texts(lock) {
   return {
     name: lock.name,
     address: lock.address,
+    radio_name: lock.radio_name,
     setup_code: lock.setup_code,
-    state_text: lock.powered ? STATES[/** @type {keyof typeof STATES} */ (lock.bolt)] : "No power",
+    state_text: !lock.powered ? "No power"
+      : lock.bolt === "locked" && lock.door === "open" ? "Bolt out, door open" // nothing is locked so
+        : STATES[/** @type {keyof typeof STATES} */ (lock.bolt)],
     battery_text: `${lock.battery.percent} %${lock.battery.low ? " low" : ""}`,
     pairing_text: lock.setup_mode ? "setup mode" : lock.paired === null ? "–" : lock.paired ? "paired" : "not paired",
     clock_text: lock.clock_trusted ? clock : "not set",
@@ -140,7 +143,12 @@ function build(lock) {
   find(card, "[data-range]").addEventListener("input", (/** @type {any} */ event) => send(Number(event.target.value)));
   find(card, "[data-form]").addEventListener("submit", (/** @type {any} */ event) => {
     event.preventDefault();
-    act(id, "pin", { digits: event.target.elements.digits.value });
+    const digits = event.target.elements.digits.value.trim();
+    if (!/^[0-9]+$/.test(digits)) {
+      toast(digits ? "A PIN has digits only." : "Type a PIN first.");
+      return;
+    }
+    act(id, "pin", { digits });
     event.target.reset();
   });
   find(card, "[data-copy]").addEventListener("click", async () => {
@@ -190,12 +198,12 @@ function drawSignals(card, lock) {
 /** @param {HTMLElement} card @param {Happening[]} events */
 function drawEvents(card, events) {
   const list = find(card, "[data-events]");
-  const key = (/** @type {Happening} */ event) => `${event.time} ${event.text}`;
-  const known = new Set([...list.children].map((line) => line.dataset.key));
-  const fresh = events.filter((event) => !known.has(key(event)));
+  // Answers and the stream may overtake each other: what is older than the newest shown was shown with it.
+  const last = Number(list.firstElementChild?.dataset.number ?? 0);
+  const fresh = events.filter((event) => event.number > last);
   for (const event of fresh) { // the newest on top
     const line = document.createElement("li");
-    line.dataset.key = key(event);
+    line.dataset.number = String(event.number);
     line.className = event.kind;
     const time = document.createElement("time");
     const date = new Date(event.time * 1000);
@@ -216,7 +224,7 @@ function show(lock) {
   if (!card) cards.set(lock.id, (card = build(lock)));
   const { physical } = lock;
   Object.assign(card.dataset, {
-    bolt: lock.bolt, powered: lock.powered, open: physical.door_open, jam: physical.jam,
+    bolt: lock.bolt, door: lock.door, powered: lock.powered, open: physical.door_open, jam: physical.jam,
     latch: physical.latch_pulled, led: lock.indicator ?? (lock.setup_mode ? "setup" : ""),
   });
   const values = texts(lock);
@@ -272,7 +280,10 @@ const sendLoss = latest((percent) => post("/api/radio", { loss: percent / 100 })
 byId("loss").addEventListener("input", (/** @type {any} */ event) => sendLoss(Number(event.target.value)));
 
 const stream = new EventSource("/api/events");
-stream.addEventListener("open", () => showLink("live", "Live"));
+stream.addEventListener("open", () => {
+  showLink("live", "Live");
+  for (const list of document.querySelectorAll("#locks [data-events]")) list.replaceChildren(); // another run counts anew
+});
 stream.addEventListener("error", () => showLink("lost", "The simulator is gone; trying again"));
 stream.addEventListener("lock", (event) => show(JSON.parse(event.data)));
 stream.addEventListener("radio", (event) => showRadio(JSON.parse(event.data)));

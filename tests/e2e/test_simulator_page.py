@@ -57,6 +57,7 @@ async def test_it_shows_each_lock_and_its_setup_code(page: Page, simulator: dict
         card = page.locator(".lock").nth(index)
         await expect(card.get_by_role("heading", level=2)).to_have_text(lock["name"])
         await expect(card).to_contain_text(lock["address"])
+        await expect(card).to_contain_text(f"IGRS-{lock['id'][-4:]}")  # as Home Assistant shows it
         await expect(card).to_contain_text(lock["setup_code"])  # unpaired: the code is open
         code = card.get_by_role("img", name="QR code of the setup code")
         assert await code.evaluate("image => image.naturalWidth > 0")
@@ -80,6 +81,42 @@ async def test_what_a_person_does_happens_and_is_seen(page: Page) -> None:
     await expect(events).to_contain_text("Jammed (tried with the button inside)")
     await expect(events).to_contain_text("Door opened")
     await expect(page.locator(".lock").nth(1).locator(".state")).to_have_text("Locked")
+
+
+async def test_equal_events_of_one_second_are_all_listed_in_order(page: Page) -> None:
+    card = page.locator(".lock").first
+    turn = card.get_by_role("button", name="by hand")
+    for _ in range(3):
+        for after in ("Unlocked", "Locked"):
+            await turn.click()
+            await expect(card.locator(".state")).to_have_text(after)
+    lines = card.get_by_role("list").get_by_role("listitem").filter(has_text="by hand")
+    await expect(lines).to_have_count(6)
+    texts = await lines.locator("span").all_text_contents()
+    assert texts == ["Locked by hand", "Unlocked by hand"] * 3  # the newest on top
+    numbers = [int(await line.get_attribute("data-number") or 0) for line in await lines.all()]
+    assert numbers == sorted(set(numbers), reverse=True)
+
+
+async def test_a_bolt_out_beside_an_open_door_is_not_shown_as_locked(page: Page) -> None:
+    card = page.locator(".lock").first
+    state = card.locator(".state")
+    await card.get_by_role("button", name="Unlock by hand").click()
+    await card.get_by_role("button", name="Open the door").click()
+    await expect(card.get_by_role("button", name="Close the door")).to_be_visible()
+    amber = await state.evaluate("badge => getComputedStyle(badge).color")
+    await card.get_by_role("button", name="Lock by hand", exact=True).click()
+    await expect(state).to_have_text("Bolt out, door open")
+    assert await state.evaluate("badge => getComputedStyle(badge).color") == amber
+
+
+async def test_what_is_no_pin_is_said_at_the_field(page: Page) -> None:
+    card = page.locator(".lock").first
+    for typed, answer in (("", "Type a PIN first."), ("12a4", "A PIN has digits only.")):
+        await card.get_by_label("PIN").fill(typed)
+        await card.get_by_role("button", name="Type it").click()
+        await expect(page.get_by_role("alert")).to_contain_text(answer)
+    await expect(card.get_by_label("PIN")).to_have_value("12a4")
 
 
 async def test_power_keypad_and_battery(page: Page) -> None:

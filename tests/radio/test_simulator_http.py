@@ -70,7 +70,7 @@ async def test_battery_cover_and_keypad(simulator: Control) -> None:
     assert {"Battery low", "Cover opened"} <= {event["text"] for event in state["events"]}
     status, answer = await simulator.act("pin", digits="1234")
     assert status == 200
-    assert answer["accepted"] is False
+    assert (answer["accepted"], answer["meaning"]) == (False, "not paired yet, it knows no PINs")
 
 
 async def test_pulling_the_power_silences_the_lock_and_the_bolt_still_turns_by_hand(
