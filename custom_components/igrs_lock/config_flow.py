@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from contextlib import AsyncExitStack
 from functools import partial
-from typing import TYPE_CHECKING, Any, override
+from typing import TYPE_CHECKING, Any, Final, override
 
 import voluptuous as vol
 from homeassistant.components import bluetooth
@@ -15,12 +17,14 @@ from homeassistant.config_entries import (
     ConfigFlowResult,
 )
 from homeassistant.const import CONF_ADDRESS
-from homeassistant.core import callback
+from homeassistant.core import CALLBACK_TYPE, HassJob, HomeAssistant, callback
+from homeassistant.helpers.event import async_call_later
 from homeassistant.helpers.selector import TextSelector, TextSelectorConfig
+from homeassistant.util.hass_dict import HassKey
 
 from .client import LockClient
 from .const import CONF_LOCK_KEY, CONF_SETUP_CODE, DOMAIN
-from .errors import NeedsPairingError, OperationError, WrongSetupCodeError
+from .errors import NeedsPairingError, NoAnswerError, OperationError, WrongSetupCodeError
 from .ilp import (
     SERVICE_UUID,
     Header,
@@ -40,8 +44,8 @@ from .pairing import async_pair, async_resume
 from .store import async_get_pairings
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable, Coroutine, Mapping
+    from datetime import datetime
 
     from homeassistant.components.bluetooth import BluetoothServiceInfoBleak
 
@@ -49,9 +53,47 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 
+_OFFER_PAUSE: Final = 10
+"""Seconds until a lock that cannot be paired is looked at again: each look is a flow."""
+_UNPAIRED_LOOKS: Final = 5  # once a second
+
+_OFFERS: Final[HassKey[dict[str, CALLBACK_TYPE]]] = HassKey(f"{DOMAIN}_offers")
+
 _SETUP_CODE_SCHEMA = vol.Schema(
     {vol.Required(CONF_SETUP_CODE): TextSelector(TextSelectorConfig(autocomplete="off"))}
 )
+
+
+@callback
+def _last_header(hass: HomeAssistant, address: str) -> Header | None:
+    """Return what a lock advertised last, None when that is not known. Not authenticated."""
+    info = bluetooth.async_last_service_info(hass, address, connectable=False)
+    try:
+        return None if info is None else Header.parse(info.service_data.get(SERVICE_UUID, b""))
+    except MalformedError:
+        return None
+
+
+@callback
+def _offer_later(hass: HomeAssistant, address: str) -> None:
+    """Let Home Assistant tell again of a lock that cannot be paired, in case its button is held.
+
+    Not at once: a neighbour's lock would begin a flow with every packet.
+    """
+    waiting = hass.data.setdefault(_OFFERS, {})
+    if address in waiting:
+        return
+
+    @callback
+    def clear(_now: datetime) -> None:
+        del waiting[address]
+        if (header := _last_header(hass, address)) is not None and header.setup_mode:
+            # The same packet heard again would not tell.
+            bluetooth.async_rediscover_address(hass, address)
+        else:
+            bluetooth.async_clear_address_from_match_history(hass, address)
+
+    waiting[address] = async_call_later(hass, _OFFER_PAUSE, HassJob(clear, cancel_on_shutdown=True))
 
 
 class IgrsLockConfigFlow(ConfigFlow, domain=DOMAIN):
@@ -84,8 +126,7 @@ class IgrsLockConfigFlow(ConfigFlow, domain=DOMAIN):
         await self.async_set_unique_id(device_id)
         self._abort_if_unique_id_configured()
         if not header.setup_mode and not (await async_get_pairings(self.hass)).of(device_id):
-            # Tell of it again when somebody holds its button.
-            bluetooth.async_clear_address_from_match_history(self.hass, self._address)
+            _offer_later(self.hass, self._address)
             return self.async_abort(reason="not_in_setup_mode")
         self.context["title_placeholders"] = {"name": self._name}
         return await self._async_begin()
@@ -211,11 +252,29 @@ class IgrsLockConfigFlow(ConfigFlow, domain=DOMAIN):
         try:
             (reply,) = await client.async_request(requests.factory_reset())
             result = Status.of(reply).result
+        except NeedsPairingError, NoAnswerError:
+            await client.async_close()
+            written = client.timing is not None and client.timing.written is not None
+            # The answer may be lost: after it the key is dead, and the lock says so itself.
+            if not written or not await self._async_unpaired():
+                raise
+            return {}
         finally:
             await client.async_close()
         if result is not Result.DONE:
             raise refusal(result, entry.title)
+        # The lock itself says that none of its keys is of use any more.
+        (await async_get_pairings(self.hass)).forget(format_device_id(device_id))
         return {}
+
+    async def _async_unpaired(self) -> bool:
+        """Whether the lock soon advertises that it is not paired. Not authenticated."""
+        for _ in range(_UNPAIRED_LOOKS):
+            header = _last_header(self.hass, self._address)
+            if header is not None and not header.tagged:
+                return True
+            await asyncio.sleep(1)
+        return False
 
     # --- common parts ---------------------------------------------------------------------------
 
@@ -262,15 +321,16 @@ class IgrsLockConfigFlow(ConfigFlow, domain=DOMAIN):
     async def _async_alone(
         self, work: Callable[[], Coroutine[Any, Any, dict[str, Any]]]
     ) -> dict[str, Any]:
-        """Do the work after the lock's entry let go of its connection.
+        """Do the work while the lock's entry keeps away from it.
 
         An adapter has one connection to a lock: a second one would wait for the end of the first.
         """
         entry: IgrsLockConfigEntry
-        for entry in self.hass.config_entries.async_loaded_entries(DOMAIN):
-            if entry.data[CONF_ADDRESS] == self._address:
-                await entry.runtime_data.client.async_disconnect()
-        return await work()
+        async with AsyncExitStack() as stack:
+            for entry in self.hass.config_entries.async_loaded_entries(DOMAIN):
+                if entry.data[CONF_ADDRESS] == self._address:
+                    await stack.enter_async_context(entry.runtime_data.client.suspended())
+            return await work()
 
     async def _async_progress(self, step: str, done_step: str) -> ConfigFlowResult:
         """Show the work's progress; then go on to `done_step`, or back where it was asked for."""

@@ -57,7 +57,7 @@ async def test_a_lock_out_of_setup_mode_is_not_offered_until_its_button_is_held(
     await world.advance(2)
     assert offered(hass) == []
     lock.core.inner_button_held(10)
-    await world.advance(1)
+    await world.advance(10)
     assert offered(hass) == [name_of(lock)]
 
 

@@ -14,11 +14,13 @@ from homeassistant.helpers.storage import Store
 from homeassistant.util.file import WriteError
 from world import DOMAIN, SETUP_CODE
 
+from custom_components.igrs_lock.config_flow import IgrsLockConfigFlow
 from custom_components.igrs_lock.store import PendingPairing, async_get_memory, async_get_pairings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from homeassistant.config_entries import ConfigFlowResult
     from homeassistant.core import HomeAssistant
     from world import TestLock, World
 
@@ -215,3 +217,129 @@ async def test_nothing_is_paired_while_home_assistant_stops(
     assert result["errors"] == {"base": "pairing_failed"}
     assert (world.connections > 0) is (when == "meanwhile")
     assert PAIR_CONFIRM not in lock.kinds()
+
+
+# --- the neighbour's lock -------------------------------------------------------------------------
+
+
+async def test_a_neighbours_lock_begins_no_flow_with_every_packet(
+    hass: HomeAssistant, world: World
+) -> None:
+    lock = world.add_lock(silent=True)
+    seen: list[str] = []
+    begin = IgrsLockConfigFlow.async_step_bluetooth
+
+    async def count(self: IgrsLockConfigFlow, info: Any) -> ConfigFlowResult:
+        seen.append(info.address)
+        return await begin(self, info)
+
+    with patch.object(IgrsLockConfigFlow, "async_step_bluetooth", count):
+        for number in range(100):
+            world.forge(lock, b"\x12\x00\x00" + number.to_bytes(3) + b"abcd")
+            await world.advance(0.35)
+    assert 1 < len(seen) <= 4
+
+
+# --- releasing ------------------------------------------------------------------------------------
+
+
+def lose_the_answer_of_the_reset(lock: TestLock, *, link_too: bool) -> None:
+    """Lose what the lock says after it was reset, once."""
+
+    def lose(data: bytes) -> bytes | None:
+        if data[1] != SEALED or lock.core.paired:
+            return data
+        lock.on_notify = None
+        if link_too:
+            asyncio.get_running_loop().call_soon(lock.connections[-1].end)
+        return None
+
+    lock.on_notify = lose
+
+
+@pytest.mark.parametrize("link_too", [True, False], ids=["link lost", "answer lost"])
+async def test_a_release_whose_answer_is_lost_is_one(
+    hass: HomeAssistant, world: World, lock: TestLock, entry: Any, quiet: None, link_too: bool
+) -> None:
+    lose_the_answer_of_the_reset(lock, link_too=link_too)
+    result = await world.submit(await menu(hass, entry, "release"))
+    assert not lock.core.paired
+    assert result["type"] is FlowResultType.ABORT
+    assert result["reason"] == "released"
+    await world.advance(1)
+    assert not hass.config_entries.async_entries(DOMAIN)
+
+
+async def test_a_lock_gone_after_its_reset_was_lost_is_not_released(
+    hass: HomeAssistant, world: World, lock: TestLock, entry: Any, quiet: None
+) -> None:
+    """Then nobody can tell; asked again, the lock can."""
+
+    def swallow(data: bytes) -> bytes | None:
+        if data[1] == SEALED or data[1] == 0x12:
+            lock.silent = True
+            lock.connections[-1].end()
+            return None
+        return data
+
+    lock.on_write = swallow
+    result = await world.submit(await menu(hass, entry, "release"))
+    assert result["errors"] == {"base": "no_answer"}
+    assert lock.core.paired
+    assert hass.config_entries.async_entries(DOMAIN) == [entry]
+    lock.on_write = None
+    lock.silent = False
+    await world.advance(1)
+    result = await world.submit(result)
+    assert result["reason"] == "released"
+
+
+async def test_releasing_forgets_the_keys_of_pairings_that_were_cut_off(
+    hass: HomeAssistant, world: World, lock: TestLock, entry: Any
+) -> None:
+    pairings = await async_get_pairings(hass)
+    assert await pairings.async_add(lock.unique_id, UNUSED)
+    result = await world.submit(await menu(hass, entry, "release"))
+    assert result["reason"] == "released"
+    assert pairings.of(lock.unique_id) == []
+    await world.advance(12)
+    assert not lock.core.setup_mode
+    assert hass.config_entries.flow.async_progress_by_handler(DOMAIN) == []
+
+
+async def test_a_lock_that_is_only_deleted_keeps_the_keys_it_may_have_taken(
+    hass: HomeAssistant, world: World, lock: TestLock, entry: Any
+) -> None:
+    pairings = await async_get_pairings(hass)
+    assert await pairings.async_add(lock.unique_id, UNUSED)
+    await hass.config_entries.async_remove(entry.entry_id)
+    assert pairings.of(lock.unique_id) == [UNUSED]
+
+
+async def test_nothing_else_talks_to_a_lock_that_is_paired_again(
+    hass: HomeAssistant, world: World, lock: TestLock, entry: Any, quiet: None
+) -> None:
+    lock.core.inner_button_held(10)
+    await world.advance(1)
+    most = 0
+    tasks: list[asyncio.Task[Any]] = []
+
+    def look(data: bytes) -> bytes:
+        nonlocal most
+        most = max(most, len(lock.connections))
+        if data[1] == PAIR_CONFIRM:
+            # Somebody presses a button in the middle of it.
+            call: Any = hass.services.async_call(
+                "lock", "lock", {"entity_id": f"lock.{lock.entity}"}, blocking=True
+            )
+            tasks.append(hass.async_create_task(call))
+        return data
+
+    lock.on_write = look
+    result = await world.submit(await menu(hass, entry, "pair_again"), {"setup_code": SETUP_CODE})
+    assert result["reason"] == "paired_again"
+    assert most == 1
+    await world.advance(30)
+    (task,) = tasks
+    assert task.done()
+    assert isinstance(task.exception(), HomeAssistantError | None)
