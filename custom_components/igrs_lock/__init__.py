@@ -25,7 +25,7 @@ async def async_setup_entry(hass: HomeAssistant, entry: IgrsLockConfigEntry) -> 
     """Set up a lock. It need not be in reach: its entities are unavailable until it is heard."""
     coordinator = IgrsLockCoordinator(hass, entry, await async_get_memory(hass))
     entry.runtime_data = coordinator
-    await _forget_proved_pairing(hass, entry)
+    await _settle_pairings(hass, entry)
 
     async def stop(_event: Event) -> None:
         await coordinator.client.async_close()
@@ -54,9 +54,13 @@ async def async_remove_entry(hass: HomeAssistant, entry: IgrsLockConfigEntry) ->
     bluetooth.async_clear_address_from_match_history(hass, entry.data[CONF_ADDRESS])
 
 
-async def _forget_proved_pairing(hass: HomeAssistant, entry: IgrsLockConfigEntry) -> None:
-    """Drop the pending keys once the right one is in the entry."""
+async def _settle_pairings(hass: HomeAssistant, entry: IgrsLockConfigEntry) -> None:
+    """Drop the pending keys once the right one is in the entry; else let the owner go on."""
     pairings = await async_get_pairings(hass)
     pending = pairings.of(entry.runtime_data.device_id)
     if any(pairing["lock_key"] == entry.data[CONF_LOCK_KEY] for pairing in pending):
         pairings.forget(entry.runtime_data.device_id)
+    elif pending:
+        # Pairing again was cut off, and the lock may have taken the new key. If it still accepts
+        # the entry's, the coordinator takes this back.
+        entry.async_start_reauth(hass)

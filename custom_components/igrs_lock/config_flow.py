@@ -213,9 +213,10 @@ class IgrsLockConfigFlow(ConfigFlow, domain=DOMAIN):
         if self.source == SOURCE_REAUTH:
             return self.async_update_reload_and_abort(self._get_reauth_entry(), data=self._data)
         if self.source == SOURCE_RECONFIGURE:
-            return self.async_update_reload_and_abort(
-                self._get_reconfigure_entry(), data=self._data, reason="paired_again"
-            )
+            entry = self._get_reconfigure_entry()
+            for flow in entry.async_get_active_flows(self.hass, {SOURCE_REAUTH}):
+                self.hass.config_entries.flow.async_abort(flow["flow_id"])
+            return self.async_update_reload_and_abort(entry, data=self._data, reason="paired_again")
         return self.async_create_entry(title=self._name, data=self._data)
 
     # --- releasing ------------------------------------------------------------------------------

@@ -13,9 +13,17 @@ import pytest
 from homeassistant.components.lock.const import LockState
 from homeassistant.util.yaml import load_yaml_dict
 
-from custom_components.igrs_lock import PLATFORMS, binary_sensor, config_flow, const, errors, sensor
+from custom_components.igrs_lock import (
+    PLATFORMS,
+    binary_sensor,
+    config_flow,
+    const,
+    errors,
+    movement,
+    sensor,
+)
 from custom_components.igrs_lock import lock as lock_platform
-from custom_components.igrs_lock.ilp import SERVICE_UUID
+from custom_components.igrs_lock.ilp import SERVICE_UUID, Result
 from custom_components.igrs_lock.state import CHANGED_BY
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -88,7 +96,10 @@ def test_every_error_of_the_flow_is_one_that_can_happen() -> None:
     assert in_code <= set(TEXTS["config"]["error"])
     # What only a movement can raise needs no sentence in the flow.
     missing = set(ERRORS) - set(TEXTS["config"]["error"])
-    assert missing == {"battery_low", "door_open", "jammed", "unconfirmed"}
+    assert missing == {"door_open", "unconfirmed"}
+    # A lock may refuse its release with any result.
+    refusals = {movement.refusal(result, "").key for result in Result if result is not Result.DONE}
+    assert refusals <= set(TEXTS["config"]["error"])
 
 
 def test_every_abort_has_its_sentence() -> None:

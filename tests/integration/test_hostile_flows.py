@@ -343,3 +343,71 @@ async def test_nothing_else_talks_to_a_lock_that_is_paired_again(
     (task,) = tasks
     assert task.done()
     assert isinstance(task.exception(), HomeAssistantError | None)
+
+
+# --- what is left of a cut ------------------------------------------------------------------------
+
+
+async def cut_pairing_again(hass: HomeAssistant, world: World, lock: TestLock, entry: Any) -> None:
+    """Pair again; the lock takes the new key, and Home Assistant stops before it knows."""
+    lock.core.inner_button_held(10)
+    await world.advance(1)
+
+    def vanish(data: bytes) -> bytes | None:
+        if data[1] != 0x04:
+            return data
+        lock.silent = True
+        lock.connections[-1].end()
+        return None
+
+    lock.on_notify = vanish
+    result = await world.submit(await menu(hass, entry, "pair_again"), {"setup_code": SETUP_CODE})
+    hass.config_entries.flow.async_abort(result["flow_id"])
+    lock.on_notify = None
+    await hass.config_entries.async_unload(entry.entry_id)
+    await world.forget_memory()
+    await hass.config_entries.async_setup(entry.entry_id)
+    await world.settle()
+
+
+async def test_after_a_cut_the_owner_is_asked_to_complete_the_pairing(
+    hass: HomeAssistant, world: World, lock: TestLock, entry: Any, quiet: None
+) -> None:
+    await cut_pairing_again(hass, world, lock, entry)
+    (flow,) = hass.config_entries.flow.async_progress_by_handler(DOMAIN)
+    assert flow["step_id"] == "reauth_confirm"
+    lock.silent = False
+    await world.advance(1)
+    result = await world.submit(flow)
+    assert result["step_id"] == "resume"
+    result = await world.submit(result)
+    assert result["reason"] == "reauth_successful"
+    await world.advance(2)
+    await world.call(lock, "unlock")
+    assert world.state(lock) == "unlocked"
+
+
+async def test_completed_in_the_menu_nothing_is_left_to_ask(
+    hass: HomeAssistant, world: World, lock: TestLock, entry: Any, quiet: None
+) -> None:
+    await cut_pairing_again(hass, world, lock, entry)
+    lock.silent = False
+    await world.advance(1)
+    result = await world.submit(await menu(hass, entry, "pair_again"))
+    assert result["reason"] == "paired_again"
+    await world.advance(2)
+    assert hass.config_entries.flow.async_progress_by_handler(DOMAIN) == []
+    assert (await async_get_pairings(hass)).of(lock.unique_id) == []
+
+
+async def test_a_lock_that_never_took_the_new_key_needs_nobody(
+    hass: HomeAssistant, world: World, lock: TestLock, entry: Any, quiet: None
+) -> None:
+    assert await (await async_get_pairings(hass)).async_add(lock.unique_id, UNUSED)
+    await hass.config_entries.async_reload(entry.entry_id)
+    await world.settle()
+    (flow,) = hass.config_entries.flow.async_progress_by_handler(DOMAIN)
+    assert flow["step_id"] == "reauth_confirm"
+    await world.advance(2)
+    await world.call(lock, "unlock")
+    assert hass.config_entries.flow.async_progress_by_handler(DOMAIN) == []
