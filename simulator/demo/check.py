@@ -248,19 +248,19 @@ class Check:
             return bool((await self._truth())["clock_trusted"])
 
         await eventually(clock_trusted, 15, "the lock's clock set")
-        self._keep_lock_keys()
+        self._secrets |= await eventually(self._lock_keys, 15, "the lock's key stored")
         return ", ".join(found[0].entities)
 
-    def _keep_lock_keys(self) -> None:
-        """Note every key that Home Assistant stored, to look for them in the logs."""
+    async def _lock_keys(self) -> set[str]:
+        """The keys that Home Assistant has stored by now, to look for them in the logs."""
         stored = self.setup.folder / "config" / ".storage" / "core.config_entries"
-        if not stored.exists():
-            return
-        for entry in json.loads(stored.read_text())["data"]["entries"]:
-            if entry["domain"] == DOMAIN:
-                self._secrets |= {
-                    value for name, value in entry["data"].items() if name.endswith("key")
-                }
+        return {
+            value
+            for entry in json.loads(stored.read_text())["data"]["entries"]
+            if entry["domain"] == DOMAIN
+            for name, value in entry["data"].items()
+            if name.endswith("key")
+        }
 
     async def _lock(self) -> str:
         if (await self._truth())["bolt"] == "locked":
