@@ -96,7 +96,7 @@ async def test_a_time_that_was_lost_is_not_sent_again_late(
     lock.on_write = lose_once(SEALED)  # the status opened the session
     keeper.async_nudge(wrong=True)
     await world.advance(30)
-    assert abs(lock.core.clock.now() - world.now()) <= 1
+    assert abs(lock.core.clock.now() - world.now()) <= 2
     assert lock.kinds().count(SEALED) == 1
     assert entry.runtime_data.remembered["time_set"] == set_before
     await world.advance(601, step=1)
@@ -131,7 +131,7 @@ async def test_a_time_lost_while_pairing_does_not_stop_it(world: World, lock: Te
     assert entry.data["account_slot"] is not None
     await world.advance(10)
     assert lock.core.clock_trusted
-    assert abs(lock.core.clock.now() - world.now()) <= 1
+    assert abs(lock.core.clock.now() - world.now()) <= 2
 
 
 async def test_a_lock_that_refuses_the_time_is_asked_once_a_day(
