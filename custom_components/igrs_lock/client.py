@@ -110,15 +110,19 @@ class LockClient:
         *requests: Request,
         nonce: Callable[[], bytes | None] = _no_nonce,
         may_repeat: Callable[[], bool] = _always,
+        wanted: Callable[[], bool] = _always,
     ) -> list[Reply]:
         """Send requests in one message and return their answers in order.
 
         Without a running session the message itself opens one: on `nonce()`, the advertised one,
         or else on one the lock is asked for. `may_repeat` is asked right before anything is sent
         again: once with the nonce of an ERROR or after an answer that it came too late, once on a
-        new connection. Raises kin of OperationError.
+        new connection. `wanted` is asked when it is this request's turn: LockBusyError when it has
+        waited too long. Raises kin of OperationError.
         """
         async with self._lock:
+            if not wanted():
+                raise LockBusyError(self.name)
             self._cancel_idle()
             self.timing = Timing(held=self._link is not None, started=time.monotonic())
             self._retried = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, override
 
@@ -35,7 +36,6 @@ from .const import (
 )
 from .errors import (
     DoorOpenError,
-    LockBusyError,
     OperationError,
     UnconfirmedError,
 )
@@ -393,18 +393,25 @@ class IgrsLockCoordinator(PassiveBluetoothDataUpdateCoordinator):
     # --- what this home wants of the lock -------------------------------------------------------
 
     async def async_request(
-        self, *wanted: Request, operation: Operation | None = None
+        self, *wanted: Request, operation: Operation | None = None, asked_at: float = math.inf
     ) -> list[Reply]:
-        """Send requests by the fastest way; kin of OperationError, noting a refused key."""
+        """Send requests by the fastest way; kin of OperationError, noting a refused key.
+
+        `asked_at` is when somebody wanted the operation, in monotonic seconds.
+        """
         changes = self._changes
 
         def may_repeat() -> bool:
             # A second *open* would open a door that somebody closed meanwhile.
             return operation is not Operation.OPEN or self._changes == changes
 
+        def still_wanted() -> bool:
+            # Whoever wanted in has gone: a door must not unlock by itself later.
+            return operation is Operation.LOCK or MONOTONIC_TIME() - asked_at <= QUEUE_MAX_AGE
+
         try:
             replies = await self.client.async_request(
-                *wanted, nonce=self._nonce, may_repeat=may_repeat
+                *wanted, nonce=self._nonce, may_repeat=may_repeat, wanted=still_wanted
             )
         except OperationError:
             if self.client.refusals >= AUTHENTICATION_FAILURES:
@@ -433,12 +440,9 @@ class IgrsLockCoordinator(PassiveBluetoothDataUpdateCoordinator):
         """
         asked_at = MONOTONIC_TIME()
         async with self._operating:
-            if operation is not Operation.LOCK and MONOTONIC_TIME() - asked_at > QUEUE_MAX_AGE:
-                # Whoever wanted in has gone: a door must not unlock by itself later.
-                raise LockBusyError(self.config_entry.title)
-            await self._async_operate(operation)
+            await self._async_operate(operation, asked_at)
 
-    async def _async_operate(self, operation: Operation) -> None:
+    async def _async_operate(self, operation: Operation, asked_at: float) -> None:
         name = self.config_entry.title
         if self._ask_task is not None:
             self._ask_task.cancel()  # a person goes first
@@ -447,7 +451,7 @@ class IgrsLockCoordinator(PassiveBluetoothDataUpdateCoordinator):
         try:
             async with self.client.hold():
                 (reply,) = await self.async_request(
-                    requests.operate(operation), operation=operation
+                    requests.operate(operation), operation=operation, asked_at=asked_at
                 )
                 try:
                     status = Status.of(reply)

@@ -432,6 +432,13 @@ async def test_an_unlock_that_waited_behind_another_operation_too_long_is_not_do
     with pytest.raises(LockBusyError):
         await waiting
     assert lock.core.bolt == c.BOLT_LOCKED
+    # The same behind somebody who pairs with the lock.
+    async with coordinator.client.suspended():
+        waiting = hass.async_create_task(coordinator.async_operate(Operation.OPEN))
+        await world.advance(11)
+    with pytest.raises(LockBusyError):
+        await waiting
+    assert lock.core.bolt == c.BOLT_LOCKED
 
 
 async def test_closed_while_it_connects_it_writes_nothing(
