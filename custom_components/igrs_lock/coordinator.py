@@ -459,7 +459,7 @@ class IgrsLockCoordinator(PassiveBluetoothDataUpdateCoordinator):
                     raise UnconfirmedError(name) from err
                 self._async_answered(status)
                 if moves(status, operation):
-                    movement.accepted(status.counter)
+                    movement.accepted(status.counter, status.bolt)
                     async with asyncio.timeout(MOVEMENT_TIMEOUT):
                         await movement.ended()
                 elif status.result is not Result.DONE:

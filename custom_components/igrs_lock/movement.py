@@ -12,7 +12,7 @@ from .errors import (
     RefusedError,
     UnconfirmedError,
 )
-from .ilp import Advertisement, Bolt, Event, Operation, Result, StateEvent, Status
+from .ilp import COUNTER_MAX, Advertisement, Bolt, Event, Operation, Result, StateEvent, Status
 
 _OUTCOMES: Final = {
     Event.LOCKED: Bolt.LOCKED,
@@ -44,7 +44,8 @@ class Movement:
     """Waits for the sealed event, or the authentic advertisement, that ends an operation.
 
     Both may come before the answer that the lock accepted the operation, and both may still tell
-    of an earlier movement: what counts has at least the answer's counter.
+    of an earlier movement, a jam just now above all: what counts has a higher counter than the answer,
+    since the record of an end moves the counter on.
     """
 
     def __init__(self, operation: Operation, name: str) -> None:
@@ -65,9 +66,14 @@ class Movement:
         if bolt is Bolt.JAMMED or bolt in _WANTED[self.operation]:
             self._take(advertisement.counter, bolt)
 
-    def accepted(self, counter: int) -> None:
-        """Note the counter of the answer that the bolt moves."""
+    def accepted(self, counter: int, bolt: Bolt) -> None:
+        """Note counter and bolt of the answer that the bolt moves.
+
+        A very fast one may be there already.
+        """
         self._accepted_at = counter
+        if bolt in _WANTED[self.operation]:
+            self._end.set_result(None)
         for early in self._early:
             self._take(*early)
 
@@ -83,7 +89,10 @@ class Movement:
     def _take(self, counter: int, bolt: Bolt) -> None:
         if self._accepted_at is None:
             self._early.append((counter, bolt))
-        elif counter >= self._accepted_at and not self._end.done():
+        elif (
+            # At the end of its range the counter stays.
+            counter > self._accepted_at or counter == COUNTER_MAX
+        ) and not self._end.done():
             if bolt in _WANTED[self.operation]:
                 self._end.set_result(None)
             elif (failure := self._failure(bolt)) is not None:

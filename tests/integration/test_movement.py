@@ -53,7 +53,7 @@ async def test_an_event_before_the_answer_counts_when_it_is_not_older() -> None:
     movement = Movement(Operation.UNLOCK, "lock")
     movement.take_event(event(Event.LOCKED, 4))  # the end of an earlier movement
     movement.take_event(event(Event.UNLOCKED, 6))
-    movement.accepted(5)
+    movement.accepted(5, Bolt.UNLOCKING)
     assert await ended(movement)
     movement.take_event(event(Event.JAMMED, 7))  # a later one is not this one's end
     assert await ended(movement)
@@ -61,7 +61,7 @@ async def test_an_event_before_the_answer_counts_when_it_is_not_older() -> None:
 
 async def test_an_advertisement_of_where_the_bolt_was_ends_nothing() -> None:
     movement = Movement(Operation.LOCK, "lock")
-    movement.accepted(5)
+    movement.accepted(5, Bolt.UNLOCKING)
     movement.take_advertisement(advertisement(Bolt.UNLOCKED, 5))
     movement.take_advertisement(advertisement(Bolt.LOCKING, 6))
     movement.take_advertisement(advertisement(Bolt.LOCKED, 4))
@@ -71,7 +71,7 @@ async def test_an_advertisement_of_where_the_bolt_was_ends_nothing() -> None:
 
 async def test_an_advertisement_ends_it_where_it_was_wanted() -> None:
     movement = Movement(Operation.LOCK, "lock")
-    movement.accepted(5)
+    movement.accepted(5, Bolt.UNLOCKING)
     movement.take_advertisement(advertisement(Bolt.LOCKED, 7))
     assert await ended(movement)
 
@@ -89,7 +89,7 @@ async def test_an_event_elsewhere_fails_it(
     operation: Operation, kind: Event, error: type[OperationError]
 ) -> None:
     movement = Movement(operation, "lock")
-    movement.accepted(5)
+    movement.accepted(5, Bolt.UNLOCKING)
     movement.take_event(event(kind, 6))
     with pytest.raises(error):
         await movement.ended()
@@ -97,7 +97,7 @@ async def test_an_event_elsewhere_fails_it(
 
 async def test_unlocked_is_on_the_way_to_open() -> None:
     movement = Movement(Operation.OPEN, "lock")
-    movement.accepted(5)
+    movement.accepted(5, Bolt.UNLOCKING)
     movement.take_event(event(Event.UNLOCKED, 6))
     movement.take_event(event(Event.OPENED, 7))
     assert await ended(movement)
@@ -105,7 +105,7 @@ async def test_unlocked_is_on_the_way_to_open() -> None:
 
 async def test_open_is_more_than_unlocked() -> None:
     movement = Movement(Operation.UNLOCK, "lock")
-    movement.accepted(5)
+    movement.accepted(5, Bolt.UNLOCKING)
     movement.take_event(event(Event.OPENED, 6))
     assert await ended(movement)
 
@@ -137,3 +137,19 @@ async def test_a_link_that_was_never_made_says_so() -> None:
         with pytest.raises(LinkLostError):
             await use
     await link.disconnect()
+
+
+async def test_the_jam_before_is_not_this_movements_end() -> None:
+    """Tried again at once: what still tells of the first attempt has the answer's counter at most."""
+    movement = Movement(Operation.UNLOCK, "lock")
+    movement.take_advertisement(advertisement(Bolt.JAMMED, 5))
+    movement.accepted(5, Bolt.UNLOCKING)
+    movement.take_event(event(Event.JAMMED, 5))
+    movement.take_event(event(Event.UNLOCKED, 6))
+    assert await ended(movement)
+
+
+async def test_a_bolt_that_is_there_with_the_answer_has_ended_its_movement() -> None:
+    movement = Movement(Operation.UNLOCK, "lock")
+    movement.accepted(5, Bolt.UNLOCKED)
+    assert await ended(movement)
