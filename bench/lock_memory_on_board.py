@@ -32,11 +32,11 @@ from bsld import lock as lock_module  # noqa: E402 - measured
 CODE = used()
 
 from boards.files import FileStorage  # noqa: E402 - not the core
-from bsld import const as c  # noqa: E402
-from bsld.crypto import decryptor, encryptor, mac  # noqa: E402
-from bsld.frames import encode  # noqa: E402
-from bsld.identifiers import controller_key  # noqa: E402
-from bsld.ports import Ports  # noqa: E402
+from bsld import const as c  # noqa: E402 - after the measured import
+from bsld.crypto import decryptor, encryptor, mac  # noqa: E402 - after the measured import
+from bsld.frames import encode  # noqa: E402 - after the measured import
+from bsld.identifiers import controller_key  # noqa: E402 - after the measured import
+from bsld.ports import Ports  # noqa: E402 - after the measured import
 
 DEVICE_ID = bytes.fromhex("7ebf64669818")
 
