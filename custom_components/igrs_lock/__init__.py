@@ -1,28 +1,47 @@
 """IGRS Lock: locks that speak the ILP1 profile of ISO/IEC 14543-5-104, over Bluetooth.
 
-Dependencies go one way: platforms, coordinator, client, link; all of them use `ilp`.
+Entries are of two kinds: one for each lock, and one for the people who may use them. Dependencies
+go one way: platforms, home, coordinator, client, link; all of them use `ilp`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
-from homeassistant.components import bluetooth
 from homeassistant.const import CONF_ADDRESS, EVENT_HOMEASSISTANT_STOP, Platform
-from homeassistant.helpers import issue_registry as ir
+from homeassistant.helpers import config_validation as cv
 
-from .const import CONF_LOCK_KEY, DOMAIN, ISSUE_RESET_ELSEWHERE
+from .const import CONF_LOCK_KEY, DOMAIN
 from .coordinator import IgrsLockConfigEntry, IgrsLockCoordinator
+from .home import async_get_home, is_people
+from .people import async_make_people, async_setup_people, async_unload_people
 from .store import async_get_memory, async_get_pairings
+from .takeover import async_forget_lock
 
 if TYPE_CHECKING:
+    from homeassistant.config_entries import ConfigEntry
     from homeassistant.core import Event, HomeAssistant
+    from homeassistant.helpers.typing import ConfigType
 
 PLATFORMS = (Platform.BINARY_SENSOR, Platform.LOCK, Platform.SENSOR)
+CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)
 
 
-async def async_setup_entry(hass: HomeAssistant, entry: IgrsLockConfigEntry) -> bool:
+async def async_setup(_hass: HomeAssistant, _config: ConfigType) -> bool:
+    """Set up what does not belong to an entry: the actions."""
+    return True
+
+
+async def async_setup_entry(hass: HomeAssistant, entry: ConfigEntry[Any]) -> bool:
+    """Set up an entry of either kind."""
+    if is_people(entry):
+        return await async_setup_people(hass, entry)
+    return await _async_setup_lock(hass, entry)
+
+
+async def _async_setup_lock(hass: HomeAssistant, entry: IgrsLockConfigEntry) -> bool:
     """Set up a lock. It need not be in reach: its entities are unavailable until it is heard."""
+    home = await async_get_home(hass)
     coordinator = IgrsLockCoordinator(hass, entry, await async_get_memory(hass))
     entry.runtime_data = coordinator
     await _settle_pairings(hass, entry)
@@ -32,26 +51,28 @@ async def async_setup_entry(hass: HomeAssistant, entry: IgrsLockConfigEntry) -> 
 
     entry.async_on_unload(hass.bus.async_listen_once(EVENT_HOMEASSISTANT_STOP, stop))
     entry.async_on_unload(coordinator.async_start())
+    home.async_add(coordinator)
+    entry.async_on_unload(lambda: home.async_remove(coordinator))
     await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)
+    await async_make_people(hass)
     return True
 
 
-async def async_unload_entry(hass: HomeAssistant, entry: IgrsLockConfigEntry) -> bool:
-    """Unload a lock and let go of its connection."""
+async def async_unload_entry(hass: HomeAssistant, entry: ConfigEntry[Any]) -> bool:
+    """Unload an entry; of a lock let go of the connection."""
+    if is_people(entry):
+        return await async_unload_people(hass, entry)
     unloaded = await hass.config_entries.async_unload_platforms(entry, PLATFORMS)
     if unloaded:
-        await entry.runtime_data.client.async_close()
+        await cast("IgrsLockConfigEntry", entry).runtime_data.client.async_close()
     return unloaded
 
 
-async def async_remove_entry(hass: HomeAssistant, entry: IgrsLockConfigEntry) -> None:
+async def async_remove_entry(hass: HomeAssistant, entry: ConfigEntry[Any]) -> None:
     """Forget a lock. The lock itself stays paired unless it was released before."""
-    if entry.unique_id is None:
+    if entry.unique_id is None or is_people(entry):
         return
-    (await async_get_memory(hass)).forget(entry.unique_id)
-    ir.async_delete_issue(hass, DOMAIN, f"{ISSUE_RESET_ELSEWHERE}_{entry.unique_id}")
-    # Home Assistant remembers that it offered this lock; held its button, it is to be offered anew.
-    bluetooth.async_clear_address_from_match_history(hass, entry.data[CONF_ADDRESS])
+    await async_forget_lock(hass, entry.unique_id, entry.data[CONF_ADDRESS])
 
 
 async def _settle_pairings(hass: HomeAssistant, entry: IgrsLockConfigEntry) -> None:

@@ -15,6 +15,17 @@ CONF_MODEL: Final = "model"
 CONF_SW_VERSION: Final = "sw_version"
 CONF_SETUP_CODE: Final = "setup_code"
 
+# Kinds of config entries: a lock's has no type.
+CONF_TYPE: Final = "type"
+TYPE_PEOPLE: Final = "people"
+SUBENTRY_PERSON: Final = "person"
+
+# Config entry options of a lock.
+CONF_ALWAYS_CONNECTED: Final = "always_connected"
+CONF_DOOR_LEFT_OPEN: Final = "door_left_open"
+"""Minutes after which an open door is told; 0 tells never."""
+DOOR_LEFT_OPEN_DEFAULT: Final = 10
+
 # Bluetooth. Seconds. Home Assistant's own time-outs are 20 s an attempt, which is no unlock.
 CONNECT_TIMEOUT: Final = 5.0
 ANSWER_TIMEOUT: Final = 5.0
@@ -39,5 +50,15 @@ AUTHENTICATION_FAILURES: Final = 3
 TIME_INTERVAL: Final = 24 * 3600
 TIME_RETRY: Final = 600
 
+OUT_OF_REACH_AFTER: Final = 3600
+"""Seconds without a lock before a repair tells of it."""
+AUTO_LOCK_GRACE: Final = 60
+"""Seconds after which auto-lock is late."""
+
+ISSUE_AUTO_LOCK_FAILED: Final = "auto_lock_failed"
+ISSUE_DOOR_LEFT_OPEN: Final = "door_left_open"
+ISSUE_LOG_GAP: Final = "log_gap"
+ISSUE_LOW_BATTERY: Final = "low_battery"
+ISSUE_OUT_OF_REACH: Final = "out_of_reach"
 ISSUE_RESET_ELSEWHERE: Final = "reset_elsewhere"
 ISSUE_CLOCK: Final = "clock_not_synchronised"

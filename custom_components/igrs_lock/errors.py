@@ -112,3 +112,15 @@ class PairingFailedError(OperationError):
     """The lock broke off the pairing."""
 
     key = "pairing_failed"
+
+
+class NotAllowedError(OperationError):
+    """A Home Assistant user is tied to a person who may not use this lock; placeholder `person`."""
+
+    key = "not_allowed"
+
+
+class AccessPendingError(OperationError):
+    """What a person may do is not written to the lock yet; placeholder `person`."""
+
+    key = "access_pending"

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, override
 
 from homeassistant.components.repairs import ConfirmRepairFlow, RepairsFlow
 
-from .const import DOMAIN, ISSUE_CLOCK
+from .const import ISSUE_CLOCK
+from .home import lock_entries
 from .store import async_get_memory
 
 if TYPE_CHECKING:
     from homeassistant.components.repairs import RepairsFlowResult
     from homeassistant.core import HomeAssistant
 
-    from .coordinator import IgrsLockConfigEntry
 
 
 class VouchForClockFlow(ConfirmRepairFlow):
@@ -26,8 +26,7 @@ class VouchForClockFlow(ConfirmRepairFlow):
         """Note it, and set the locks' time."""
         if user_input is not None:
             (await async_get_memory(self.hass)).vouch_for_clock()
-            entry: IgrsLockConfigEntry
-            for entry in self.hass.config_entries.async_loaded_entries(DOMAIN):
+            for entry in lock_entries(self.hass):
                 entry.runtime_data.time_keeper.async_nudge(vouched=True)
         return await super().async_step_confirm(user_input)
 

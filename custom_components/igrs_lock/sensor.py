@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, override
+from typing import TYPE_CHECKING, Final, cast, override
 
 from homeassistant.components.sensor import (
     SensorDeviceClass,
@@ -14,6 +14,8 @@ from homeassistant.components.sensor import (
 from homeassistant.const import PERCENTAGE, EntityCategory
 
 from .entity import IgrsLockEntity
+from .home import is_people
+from .person_sensor import async_setup_person_sensors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
     from .coordinator import IgrsLockConfigEntry
+    from .people import PeopleConfigEntry
     from .state import LockState
 
 PARALLEL_UPDATES = 0
@@ -52,6 +55,9 @@ async def async_setup_entry(
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
     """Add the sensors."""
+    if is_people(entry):
+        async_setup_person_sensors(cast("PeopleConfigEntry", entry), async_add_entities)
+        return
     async_add_entities(IgrsLockSensor(entry.runtime_data, sensor) for sensor in SENSORS)
 
 

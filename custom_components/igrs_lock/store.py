@@ -55,6 +55,7 @@ class Memory:
         self._locks: dict[str, LockMemory] = {}
         self._clock_vouched = False
         self._time_set = 0  # of locks that were paired anew or are gone
+        self._people_made = False
         self._saving = False
 
     async def async_load(self) -> None:
@@ -63,6 +64,7 @@ class Memory:
         self._locks = data.get("locks", {})
         self._clock_vouched = data.get("clock_vouched", False)
         self._time_set = data.get("time_set", 0)
+        self._people_made = data.get("people_made", False)
 
     @property
     def time_set(self) -> int:
@@ -73,6 +75,18 @@ class Memory:
     def clock_vouched(self) -> bool:
         """Whether the owner said that this machine's clock is right without a time service."""
         return self._clock_vouched
+
+    @property
+    def people_made(self) -> bool:
+        """Whether there was a People entry already, which is not made twice by itself."""
+        return self._people_made
+
+    @callback
+    def note_people_made(self) -> None:
+        """Note that there is a People entry."""
+        if not self._people_made:
+            self._people_made = True
+            self.schedule_save()
 
     @callback
     def vouch_for_clock(self) -> None:
@@ -113,6 +127,7 @@ class Memory:
             "locks": self._locks,
             "clock_vouched": self._clock_vouched,
             "time_set": self._time_set,
+            "people_made": self._people_made,
         }
 
 

@@ -1,0 +1,257 @@
+"""The home: joins the locks' entries and the People entry, in whatever order they are set up.
+
+One for all entries of this integration. A lock's coordinator comes and goes with its entry; people
+are read from the entry itself, whether it is loaded or not.
+"""
+
+from __future__ import annotations
+
+import logging
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
+from homeassistant.helpers.singleton import singleton
+from homeassistant.util.hass_dict import HassKey
+
+from .const import CONF_LOCK_KEY, CONF_TYPE, DOMAIN, SUBENTRY_PERSON, TYPE_PEOPLE
+from .errors import AccessPendingError, NotAllowedError, OperationError
+from .ilp import IlpError, account_key
+from .person import Person
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from homeassistant.config_entries import ConfigEntry
+    from homeassistant.core import Context
+
+    from .accounts import Access
+    from .client import Identity
+    from .coordinator import IgrsLockConfigEntry, IgrsLockCoordinator
+    from .ledger import Ledger
+
+_LOGGER = logging.getLogger(__name__)
+
+
+def is_people(entry: ConfigEntry[Any]) -> bool:
+    """Whether an entry of this integration is the People entry."""
+    return entry.data.get(CONF_TYPE) == TYPE_PEOPLE
+
+
+def is_lock(entry: ConfigEntry[Any]) -> bool:
+    """Whether an entry of this integration is a lock's."""
+    return CONF_TYPE not in entry.data
+
+
+@callback
+def lock_entries(hass: HomeAssistant) -> list[IgrsLockConfigEntry]:
+    """Return the loaded entries that are locks."""
+    return [entry for entry in hass.config_entries.async_loaded_entries(DOMAIN) if is_lock(entry)]
+
+
+@callback
+def lock_names(hass: HomeAssistant) -> dict[str, str]:
+    """Return names by device identifier of all locks that have an entry, loaded or not."""
+    entries = hass.config_entries.async_entries(DOMAIN, include_ignore=False)
+    return {entry.unique_id: entry.title for entry in entries if is_lock(entry) and entry.unique_id}
+
+
+@callback
+def find_people_entry(hass: HomeAssistant) -> ConfigEntry[Any] | None:
+    """Return the People entry, also a disabled one."""
+    return hass.config_entries.async_entry_for_domain_unique_id(DOMAIN, TYPE_PEOPLE)
+
+
+class Home:
+    """People and locks."""
+
+    def __init__(self, hass: HomeAssistant, ledger: Ledger) -> None:
+        self.hass = hass
+        self.ledger = ledger
+        self.coordinators: dict[str, IgrsLockCoordinator] = {}
+        """Coordinators of the loaded lock entries by device identifier."""
+        self._new_pins: dict[str, str] = {}
+        self._listeners: list[Callable[[], None]] = []
+
+    # --- locks ----------------------------------------------------------------------------------
+
+    @callback
+    def async_add(self, coordinator: IgrsLockCoordinator) -> None:
+        """Take a lock in whose entry is set up."""
+        self.coordinators[coordinator.device_id] = coordinator
+        self.async_access_changed()
+
+    @callback
+    def async_remove(self, coordinator: IgrsLockCoordinator) -> None:
+        """Let go of a lock whose entry is unloaded."""
+        if self.coordinators.get(coordinator.device_id) is coordinator:
+            del self.coordinators[coordinator.device_id]
+        self.async_access_changed()
+
+    # --- people ---------------------------------------------------------------------------------
+
+    @property
+    def people_entry(self) -> ConfigEntry[Any] | None:
+        """The People entry; None when there is none or it is disabled."""
+        entry = find_people_entry(self.hass)
+        return None if entry is None or entry.disabled_by is not None else entry
+
+    def persons(self) -> dict[str, Person]:
+        """Return everybody by ID.
+
+        Also {} without a People entry: look at `people_entry` before taking that for a removal.
+        """
+        if (entry := self.people_entry) is None:
+            return {}
+        return {
+            subentry.subentry_id: Person.of(subentry)
+            for subentry in entry.get_subentries_of_type(SUBENTRY_PERSON)
+        }
+
+    def person_of_user(self, user_id: str) -> Person | None:
+        """Return the person that a Home Assistant user is tied to."""
+        for person in self.persons().values():
+            if person.user_id == user_id:
+                return person
+        return None
+
+    @callback
+    def async_people_changed(self) -> None:
+        """Let every lock be written what changed: somebody was added, changed or removed."""
+        for coordinator in self.coordinators.values():
+            _nudge_accounts(coordinator)
+        self.async_access_changed()
+
+    @callback
+    def async_keep_new_pin(self, token: str, digits: str) -> None:
+        """Keep the PIN of somebody who is being added, until the subentry with this unique ID.
+
+        Home Assistant gives the subentry its ID only after the flow.
+        """
+        self._new_pins[token] = digits
+
+    async def async_take_new_pins(self, entry: ConfigEntry[Any]) -> None:
+        """Note the PINs of people who were just added in the ledger."""
+        for subentry in entry.get_subentries_of_type(SUBENTRY_PERSON):
+            digits = self._new_pins.pop(subentry.unique_id or "", "")
+            if digits:
+                person = Person.of(subentry)
+                await self.ledger.async_set_pin(person.id, person.locks, digits)
+
+    # --- access ---------------------------------------------------------------------------------
+
+    @callback
+    def async_listen(self, listener: Callable[[], None]) -> CALLBACK_TYPE:
+        """Call `listener` when the access of anybody to any lock changed; returns what ends it."""
+        self._listeners.append(listener)
+
+        @callback
+        def stop() -> None:
+            self._listeners.remove(listener)
+
+        return stop
+
+    @callback
+    def async_access_changed(self) -> None:
+        """Tell that what somebody may do, or what waits to be written, changed on some lock."""
+        for listener in tuple(self._listeners):
+            listener()
+
+    def access_of(self, person_id: str) -> dict[str, Access]:
+        """Return a person's access by device identifier, of the loaded locks."""
+        return {
+            device_id: access
+            for device_id, coordinator in self.coordinators.items()
+            for access in _access_list(coordinator)
+            if access.person_id == person_id
+        }
+
+    def unwritten(self, person_id: str) -> tuple[set[str], set[str]]:
+        """Return names of the locks where something waits to be written, and where it cannot be."""
+        names = lock_names(self.hass)
+        person = self.persons().get(person_id)
+        found = self.access_of(person_id)
+        # A lock whose entry is not loaded cannot be written to.
+        pending = {
+            names[device_id]
+            for device_id in (person.locks if person is not None else frozenset())
+            if device_id in names and device_id not in found
+        }
+        problem: set[str] = set()
+        for device_id, access in found.items():
+            if access.state in ("pending", "removal_pending") or access.pin == "pending":
+                pending.add(names[device_id])
+            elif access.state in ("question", "full", "failed") or access.pin == "taken":
+                problem.add(names[device_id])
+        return pending, problem
+
+    async def async_identity(
+        self, coordinator: IgrsLockCoordinator, context: Context | None
+    ) -> Identity | None:
+        """Return as whom a lock is to be operated; None is this home itself.
+
+        A Home Assistant user who is tied to a person acts as that person, and may no more. What
+        waits to be written for this person is written first. NotAllowedError, AccessPendingError,
+        or what kept it from being written.
+        """
+        from .accounts import AccessState  # noqa: PLC0415 - they import each other
+        from .client import Identity  # noqa: PLC0415 - the coordinator imports both
+
+        user_id = None if context is None else context.user_id
+        person = None if user_id is None else self.person_of_user(user_id)
+        if person is None:
+            return None
+        name = coordinator.config_entry.title
+        if coordinator.device_id not in person.locks or person.suspended:
+            raise NotAllowedError(name, person=person.name)
+        access = self._access(coordinator, person)
+        if access is None or access.state is not AccessState.ACTIVE:
+            failure: OperationError | None = None
+            try:
+                await coordinator.accounts.async_settle()
+            except OperationError as err:
+                failure = err
+            except IlpError as err:
+                _LOGGER.debug("%s: the access of a person is not settled: %s", name, err)
+            access = self._access(coordinator, person)
+            if access is None or access.state is not AccessState.ACTIVE:
+                raise failure or AccessPendingError(name, person=person.name)
+        if access.slot is None or access.account is None:
+            raise AccessPendingError(name, person=person.name)
+        account_id = access.account.account_id
+        lock_key = bytes.fromhex(coordinator.config_entry.data[CONF_LOCK_KEY])
+        return Identity(access.slot, account_key(lock_key, account_id), account_id, person.name)
+
+    @staticmethod
+    def _access(coordinator: IgrsLockCoordinator, person: Person) -> Access | None:
+        for access in _access_list(coordinator):
+            if access.person_id == person.id:
+                return access
+        return None
+
+
+def _access_list(coordinator: IgrsLockCoordinator) -> list[Access]:
+    accounts = getattr(coordinator, "accounts", None)
+    return [] if accounts is None else accounts.access()
+
+
+def _nudge_accounts(coordinator: IgrsLockCoordinator) -> None:
+    if (sync := getattr(coordinator, "sync", None)) is not None:
+        from .sync import Job  # noqa: PLC0415 - it comes with the coordinator's
+
+        sync.nudge(Job.ACCOUNTS)
+
+
+_HOME: Final[HassKey[Home]] = HassKey(f"{DOMAIN}_home")
+
+
+@singleton(_HOME, async_=True)
+async def async_get_home(hass: HomeAssistant) -> Home:
+    """Return the one home, with its ledger loaded."""
+    try:
+        ledger_module = import_module(".ledger", __package__)
+    except ImportError:
+        return Home(hass, None)
+    ledger = ledger_module.Ledger(hass)
+    await ledger.async_load()
+    return Home(hass, ledger)
