@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from homeassistant.components.lock.const import LockState
+from homeassistant.config_entries import ConfigFlow
 from homeassistant.util.yaml import load_yaml_dict
 
 from custom_components.igrs_lock import (
@@ -19,7 +20,9 @@ from custom_components.igrs_lock import (
     config_flow,
     const,
     errors,
+    issues,
     movement,
+    person_sensor,
     sensor,
 )
 from custom_components.igrs_lock import lock as lock_platform
@@ -91,7 +94,7 @@ def test_every_sentence_has_its_error() -> None:
 
 
 def test_every_error_of_the_flow_is_one_that_can_happen() -> None:
-    in_code = set(re.findall(r'CONF_SETUP_CODE: "(\w+)"', SOURCE))
+    in_code = set(re.findall(r'(?:CONF_SETUP_CODE: |errors\[CONF_NAME\] = )"(\w+)"', SOURCE))
     assert set(TEXTS["config"]["error"]) <= set(ERRORS) | in_code
     assert in_code <= set(TEXTS["config"]["error"])
     # What only a movement can raise needs no sentence in the flow.
@@ -111,28 +114,30 @@ def test_every_abort_has_its_sentence() -> None:
 def test_every_step_of_the_flow_has_its_texts() -> None:
     steps = {
         name.removeprefix("async_step_")
-        for name in vars(config_flow.IgrsLockConfigFlow)
-        if name.startswith("async_step_")
-    }
+        for name in dir(config_flow.IgrsLockConfigFlow)
+        if name.startswith("async_step_") and not hasattr(ConfigFlow, name)
+    } | {"bluetooth", "user"}
     shown = set(TEXTS["config"]["step"])
     assert shown <= steps
     # These show nothing of their own, or progress.
     assert steps - shown == {
         "bluetooth", "finish", "pair", "pair_again", "reauth", "released", "releasing",
+        "people", "reset_old", "resetting_old", "system", "take_over",
     }  # fmt: skip
-    assert set(TEXTS["config"]["progress"]) == {"pair", "releasing"}
-    assert set(TEXTS["config"]["step"]["reconfigure"]["menu_options"]) <= steps
+    assert set(TEXTS["config"]["progress"]) == {"pair", "releasing", "resetting_old"}
+    for menu in ("reconfigure", "not_reset"):
+        assert set(TEXTS["config"]["step"][menu]["menu_options"]) <= steps
 
 
 def test_every_field_has_a_name_and_a_description() -> None:
     fields = [step for step in TEXTS["config"]["step"].values() if "data" in step]
-    assert len(fields) == 2
-    for step in fields:
+    assert len(fields) == 4
+    for step in (*fields, *TEXTS["options"]["step"].values()):
         assert set(step["data"]) == set(step["data_description"])
 
 
 def test_every_issue_has_its_texts() -> None:
-    assert set(TEXTS["issues"]) == {const.ISSUE_CLOCK, const.ISSUE_RESET_ELSEWHERE}
+    assert set(TEXTS["issues"]) == {const.ISSUE_CLOCK, *issues.LOCK_ISSUES}
 
 
 def test_every_cause_has_its_word() -> None:
@@ -145,6 +150,7 @@ def test_icons_are_of_entities_and_states_that_exist() -> None:
         ("lock", lock_platform.LOCK.translation_key),
         *(("sensor", one.translation_key) for one in sensor.SENSORS),
         ("binary_sensor", binary_sensor.DOOR.translation_key),
+        ("sensor", person_sensor.ACCESS_PENDING.translation_key),
     }
     for domain, entities in ICONS["entity"].items():
         for key, icon in entities.items():
@@ -170,7 +176,7 @@ def test_texts_are_in_order_and_plain() -> None:
 
 
 def test_placeholders_in_texts_are_given() -> None:
-    given = {"name", "address", "reason", "result"}
+    given = {"name", "address", "minutes", "person", "reason", "result"}
     for text in texts(TEXTS):
         assert set(re.findall(r"{(\w+)}", text)) <= given
 

@@ -1,0 +1,85 @@
+"""A lock that goes, and one that takes its place in the same config entry."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from homeassistant.components import bluetooth
+from homeassistant.config_entries import ConfigEntryState
+from homeassistant.const import CONF_ADDRESS
+from homeassistant.core import HomeAssistant, callback
+from homeassistant.helpers import device_registry as dr
+from homeassistant.helpers import entity_registry as er
+
+from .const import DOMAIN, SUBENTRY_PERSON
+from .home import find_people_entry
+from .ilp import device_id_from_address, format_device_id, local_name
+from .issues import async_delete_issues
+from .store import async_get_memory
+
+if TYPE_CHECKING:
+    from .coordinator import IgrsLockConfigEntry
+
+
+async def async_forget_lock(hass: HomeAssistant, device_id: str, address: str) -> None:
+    """Forget all that is kept of a lock beside its config entry."""
+    (await async_get_memory(hass)).forget(device_id)
+    async_delete_issues(hass, device_id)
+    # Home Assistant remembers that it offered this lock; held its button, it is to be offered anew.
+    bluetooth.async_clear_address_from_match_history(hass, address)
+
+
+async def async_take_over(
+    hass: HomeAssistant, entry: IgrsLockConfigEntry, data: dict[str, Any], *, keep_people: bool
+) -> None:
+    """Make a config entry one of another lock, which was paired just now.
+
+    `data` is what the entry's data become. Entities keep their identifiers and thereby their
+    history; people who may use the old lock may use the new one if `keep_people`.
+    """
+    old_address, address = entry.data[CONF_ADDRESS], data[CONF_ADDRESS]
+    old_id, new_id = device_id_from_address(old_address), device_id_from_address(address)
+    old, new = format_device_id(old_id), format_device_id(new_id)
+    if entry.state is ConfigEntryState.LOADED:
+        await hass.config_entries.async_unload(entry.entry_id)
+    await async_forget_lock(hass, old, old_address)
+    _move_registries(hass, entry, old, new, address)
+    _move_people(hass, old, new if keep_people else None)
+    title = local_name(new_id) if entry.title == local_name(old_id) else entry.title
+    hass.config_entries.async_update_entry(entry, unique_id=new, title=title, data=data)
+    hass.config_entries.async_schedule_reload(entry.entry_id)
+
+
+@callback
+def _move_registries(
+    hass: HomeAssistant, entry: IgrsLockConfigEntry, old: str, new: str, address: str
+) -> None:
+    """Let device and entities of the old lock be the new one's."""
+    entities = er.async_get(hass)
+    for entity in er.async_entries_for_config_entry(entities, entry.entry_id):
+        if entity.unique_id.startswith(f"{old}_"):
+            entities.async_update_entity(
+                entity.entity_id, new_unique_id=new + entity.unique_id.removeprefix(old)
+            )
+    devices = dr.async_get(hass)
+    if device := devices.async_get_device(identifiers={(DOMAIN, old)}):
+        devices.async_update_device(
+            device.id,
+            new_identifiers={(DOMAIN, new)},
+            new_connections={(dr.CONNECTION_BLUETOOTH, address)},
+            serial_number=new,
+        )
+
+
+@callback
+def _move_people(hass: HomeAssistant, old: str, new: str | None) -> None:
+    """Put the new lock in the old one's place in everybody's list, or just strike the old one."""
+    if (entry := find_people_entry(hass)) is None:
+        return
+    for subentry in entry.get_subentries_of_type(SUBENTRY_PERSON):
+        locks = subentry.data["locks"]
+        if old in locks:
+            kept = [lock for lock in locks if lock != old] + ([] if new is None else [new])
+            hass.config_entries.async_update_subentry(
+                entry, subentry, data={**subentry.data, "locks": kept}
+            )
