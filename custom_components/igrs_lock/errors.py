@@ -124,3 +124,9 @@ class AccessPendingError(OperationError):
     """What a person may do is not written to the lock yet; placeholder `person`."""
 
     key = "access_pending"
+
+
+class LedgerNotSavedError(OperationError):
+    """What is meant to be written to a lock could not be stored on disk first."""
+
+    key = "ledger_not_saved"

@@ -1,0 +1,145 @@
+"""The ledger: who was given access to which lock, and what is still to be written or removed.
+
+One private file, written at once and read back from the disk: before anything is sent to a lock,
+what is meant by it is certainly stored. A file that is missing or broken is an empty ledger; then
+every lock's accounts are read, and whatever is on a lock is a question to the owner.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+from homeassistant.core import HomeAssistant, callback
+from homeassistant.exceptions import HomeAssistantError
+from homeassistant.helpers.storage import Store
+
+from .const import DOMAIN
+from .errors import LedgerNotSavedError
+from .ledger_lock import Doomed, Grant, Holder, LockLedger
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_LOGGER = logging.getLogger(__name__)
+
+_VERSION: Final = 1
+_FILE: Final = f"{DOMAIN}.people"
+
+__all__ = ["Doomed", "Grant", "Holder", "Ledger", "LockLedger"]
+
+
+class Ledger:
+    """Every lock's part by device identifier, and the people as they were last.
+
+    `people` are title and data of each subentry, so that a People entry that was removed can be
+    made again.
+    """
+
+    def __init__(self, hass: HomeAssistant) -> None:
+        self._hass = hass
+        self._store: Store[dict[str, Any]] = Store(
+            hass, _VERSION, _FILE, private=True, atomic_writes=True
+        )
+        self._locks: dict[str, LockLedger] = {}
+        self._saving = asyncio.Lock()
+        self.people: dict[str, dict[str, Any]] = {}
+
+    async def async_load(self) -> None:
+        """Read what was stored."""
+        try:
+            data = await self._store.async_load() or {}
+            self._locks = {key: LockLedger.of(lock) for key, lock in data.get("locks", {}).items()}
+            self.people = dict(data.get("people", {}))
+        except HomeAssistantError, AttributeError, LookupError, TypeError, ValueError:
+            # Kin of IlpError too. The error may show what is in the file.
+            _LOGGER.error(
+                "The list of people's access cannot be read: every lock is read and asked about"
+            )
+            self._locks, self.people = {}, {}
+
+    # --- locks ----------------------------------------------------------------------------------
+
+    @callback
+    def lock(self, device_id: str) -> LockLedger:
+        """Return a lock's part to read and to change; `await async_save` after changing."""
+        return self._locks.setdefault(device_id, LockLedger())
+
+    @property
+    def locks(self) -> dict[str, LockLedger]:
+        """Every lock's part, to read."""
+        return self._locks
+
+    @callback
+    def holder(self, device_id: str, slot: int, counter: int) -> Holder | None:
+        """Return who held a slot when the record with this counter was written.
+
+        None for nobody of this home. Slots 254 and 255 are not here.
+        """
+        lock = self._locks.get(device_id)
+        return None if lock is None else lock.holder(slot, counter)
+
+    async def async_forget_lock(self, device_id: str) -> None:
+        """Drop a lock that was removed from Home Assistant."""
+        if self._locks.pop(device_id, None) is not None:
+            await self.async_save()
+
+    @callback
+    def forget_lock(self, device_id: str) -> None:
+        """Drop a lock that was removed from Home Assistant, on disk a moment later."""
+        if self._locks.pop(device_id, None) is not None:
+            self._store.async_delay_save(self._data, 0)
+
+    @callback
+    def renew_lock(self, device_id: str) -> LockLedger:
+        """Begin anew for a lock that was paired anew: its accounts and PINs are gone.
+
+        Who held which slot before stays known, since the log goes on. Not saved yet.
+        """
+        before = self._locks.get(device_id, LockLedger())
+        lock = LockLedger(holders=before.holders)
+        self._locks[device_id] = lock
+        return lock
+
+    # --- PINs -----------------------------------------------------------------------------------
+
+    async def async_set_pin(self, person_id: str, device_ids: Iterable[str], digits: str) -> None:
+        """Keep a PIN ("" takes it away) until each of the locks has it. LedgerNotSavedError."""
+        for device_id in device_ids:
+            lock = self.lock(device_id)
+            lock.pins[person_id] = digits
+            if (grant := lock.grants.get(person_id)) is not None:
+                grant.pin_taken = False
+        await self.async_save()
+
+    # --- disk -----------------------------------------------------------------------------------
+
+    async def async_save(self) -> None:
+        """Write the ledger; LedgerNotSavedError unless the disk has it, as the file itself tells.
+
+        Saving alone does not say: it only logs that the disk is full, and while Home Assistant
+        stops it is put off.
+        """
+        async with self._saving:
+            data = self._data()
+            await self._store.async_save(data)
+            if await self._async_stored() != data:
+                _LOGGER.error("The list of people's access could not be stored on disk")
+                raise LedgerNotSavedError(self._hass.config.location_name)
+
+    async def _async_stored(self) -> dict[str, Any]:
+        """Read what is on disk: another store has nothing in memory."""
+        store: Store[dict[str, Any]] = Store(self._hass, _VERSION, _FILE)
+        try:
+            return await store.async_load() or {}
+        except HomeAssistantError as err:
+            _LOGGER.debug("The list of people's access cannot be read back: %s", err)
+            return {}
+
+    @callback
+    def _data(self) -> dict[str, Any]:
+        return {
+            "locks": {device_id: lock.as_dict() for device_id, lock in self._locks.items()},
+            "people": {key: dict(person) for key, person in self.people.items()},
+        }
