@@ -1,0 +1,37 @@
+"""PINs: which are too easy to guess, and making one that is not.
+
+A keypad is tried by hand, so what people try first is refused: 111111, 123456, 121212.
+"""
+
+import secrets
+from collections.abc import Collection
+from typing import Final
+
+PIN_MIN: Final = 6
+"""More than ILP1 asks for: four digits are guessed in weeks at one try in a minute."""
+PIN_MAX: Final = 14
+
+
+def weakness(digits: str) -> str | None:
+    """Return the translation key of what is wrong with a PIN, None when it is good."""
+    if not (digits.isascii() and digits.isdecimal()):
+        return "pin_digits"
+    if not PIN_MIN <= len(digits) <= PIN_MAX:
+        return "pin_length"
+    if len(set(digits)) == 1:
+        return "pin_equal"
+    steps = {(int(b) - int(a)) % 10 for a, b in zip(digits, digits[1:], strict=False)}
+    if steps in ({1}, {9}):
+        return "pin_sequence"
+    # Also when the last part is cut short: 1212121.
+    if any(digits[part:] == digits[:-part] for part in range(1, len(digits) // 2 + 1)):
+        return "pin_repeated"
+    return None
+
+
+def make_pin(taken: Collection[str] = (), length: int = PIN_MIN) -> str:
+    """Return a random PIN that is none of `taken`."""
+    while True:
+        digits = "".join(secrets.choice("0123456789") for _ in range(length))
+        if weakness(digits) is None and digits not in taken:
+            return digits
