@@ -109,6 +109,14 @@ class IgrsLockConfigFlow(ReplaceSteps, ReleaseSteps, PeopleSteps, domain=DOMAIN)
             await self.async_set_unique_id(device_id, raise_on_progress=False)
             self._abort_if_unique_id_configured()
             return await self._async_begin()
+        if await self._async_people_gone():
+            return self.async_show_menu(step_id="add", menu_options=["add_lock", "people"])
+        return await self.async_step_add_lock()
+
+    async def async_step_add_lock(
+        self, _user_input: dict[str, Any] | None = None
+    ) -> ConfigFlowResult:
+        """Show the locks that can be paired."""
         locks = await self._async_locks()
         if not locks:
             return self.async_abort(reason="no_devices_found")
@@ -131,14 +139,16 @@ class IgrsLockConfigFlow(ReplaceSteps, ReleaseSteps, PeopleSteps, domain=DOMAIN)
         return self._form("reauth_confirm")
 
     async def async_step_reconfigure(
-        self, _user_input: dict[str, Any] | None = None
+        self, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
-        """Offer what can be done with a lock."""
+        """Offer what can be done with a lock; after a pairing go straight to its people."""
         entry = self._get_reconfigure_entry()
         self._use(entry.data[CONF_ADDRESS])
+        if user_input is not None:
+            return await self.async_step_who()
         return self.async_show_menu(
             step_id="reconfigure",
-            menu_options=["rename", "pair_again", "replace", "release"],
+            menu_options=["who", "rename", "pair_again", "replace", "release"],
             description_placeholders={"name": entry.title, "address": self._address},
         )
 
@@ -164,10 +174,15 @@ class IgrsLockConfigFlow(ReplaceSteps, ReleaseSteps, PeopleSteps, domain=DOMAIN)
         if self._replaces:
             return await self._async_paired()
         if self.source == SOURCE_REAUTH:
-            return self.async_update_reload_and_abort(self._get_reauth_entry(), data=self._data)
+            entry = self._get_reauth_entry()
+            result = self.async_update_reload_and_abort(entry, data=self._data)
+            return await self._async_then_ask(result, entry)
         if self.source == SOURCE_RECONFIGURE:
             entry = self._get_reconfigure_entry()
             for flow in entry.async_get_active_flows(self.hass, {SOURCE_REAUTH}):
                 self.hass.config_entries.flow.async_abort(flow["flow_id"])
-            return self.async_update_reload_and_abort(entry, data=self._data, reason="paired_again")
+            result = self.async_update_reload_and_abort(
+                entry, data=self._data, reason="paired_again"
+            )
+            return await self._async_then_ask(result, entry)
         return self.async_create_entry(title=self._name, data=self._data)

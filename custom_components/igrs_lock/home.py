@@ -7,20 +7,20 @@ are read from the entry itself, whether it is loaded or not.
 from __future__ import annotations
 
 import logging
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
 from homeassistant.helpers.singleton import singleton
 from homeassistant.util.hass_dict import HassKey
 
-from .const import CONF_LOCK_KEY, CONF_TYPE, DOMAIN, SUBENTRY_PERSON, TYPE_PEOPLE
+from .const import CONF_CAPABILITIES, CONF_LOCK_KEY, CONF_TYPE, DOMAIN, SUBENTRY_PERSON, TYPE_PEOPLE
 from .errors import AccessPendingError, NotAllowedError, OperationError
-from .ilp import IlpError, account_key
+from .ilp import Capability, IlpError, account_key
+from .ledger import Ledger
 from .person import Person
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from homeassistant.config_entries import ConfigEntry
     from homeassistant.core import Context
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from .accounts import Access
     from .client import Identity
     from .coordinator import IgrsLockConfigEntry, IgrsLockCoordinator
-    from .ledger import Ledger
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -60,6 +59,18 @@ def lock_names(hass: HomeAssistant) -> dict[str, str]:
 def find_people_entry(hass: HomeAssistant) -> ConfigEntry[Any] | None:
     """Return the People entry, also a disabled one."""
     return hass.config_entries.async_entry_for_domain_unique_id(DOMAIN, TYPE_PEOPLE)
+
+
+@callback
+def keypad_locks(hass: HomeAssistant) -> set[str]:
+    """Return the device identifiers of all locks with a keypad, loaded or not."""
+    return {
+        entry.unique_id
+        for entry in hass.config_entries.async_entries(DOMAIN, include_ignore=False)
+        if is_lock(entry)
+        and entry.unique_id
+        and Capability.KEYPAD in Capability(entry.data[CONF_CAPABILITIES])
+    }
 
 
 class Home:
@@ -123,6 +134,21 @@ class Home:
         self.async_access_changed()
 
     @callback
+    def async_set_users(self, device_id: str, person_ids: Iterable[str]) -> None:
+        """Let these people use a lock, and nobody else."""
+        if (entry := find_people_entry(self.hass)) is None:
+            return
+        wanted = {*person_ids}
+        for subentry in entry.get_subentries_of_type(SUBENTRY_PERSON):
+            person = Person.of(subentry)
+            locks = person.locks - {device_id}
+            if person.id in wanted:
+                locks |= {device_id}
+            self.hass.config_entries.async_update_subentry(
+                entry, subentry, data=person.changed(locks=locks).as_data()
+            )
+
+    @callback
     def async_keep_new_pin(self, token: str, digits: str) -> None:
         """Keep the PIN of somebody who is being added, until the subentry with this unique ID.
 
@@ -135,8 +161,30 @@ class Home:
         for subentry in entry.get_subentries_of_type(SUBENTRY_PERSON):
             digits = self._new_pins.pop(subentry.unique_id or "", "")
             if digits:
-                person = Person.of(subentry)
-                await self.ledger.async_set_pin(person.id, person.locks, digits)
+                try:
+                    await self.async_set_pin(Person.of(subentry), digits)
+                except OperationError:
+                    # The person is there, without a PIN, and nobody waits for an answer.
+                    _LOGGER.exception("A new PIN could not be stored")
+
+    async def async_set_pin(self, person: Person, digits: str) -> None:
+        """Keep a PIN ("" takes it away) until each of the person's keypads has it.
+
+        Kin of OperationError when it could not be stored.
+        """
+        locks = person.locks & keypad_locks(self.hass)
+        await self.ledger.async_set_pin(person.id, sorted(locks), digits)
+        self.async_people_changed()
+
+    def pending_pins(self, but_of: str = "") -> set[str]:
+        """Return the PINs that wait to be written, of everybody but one person."""
+        waiting = {
+            digits
+            for lock in self.ledger.locks.values()
+            for person_id, digits in lock.pins.items()
+            if person_id != but_of and digits
+        }
+        return waiting | {*self._new_pins.values()}
 
     # --- access ---------------------------------------------------------------------------------
 
@@ -248,10 +296,6 @@ _HOME: Final[HassKey[Home]] = HassKey(f"{DOMAIN}_home")
 @singleton(_HOME, async_=True)
 async def async_get_home(hass: HomeAssistant) -> Home:
     """Return the one home, with its ledger loaded."""
-    try:
-        ledger_module = import_module(".ledger", __package__)
-    except ImportError:
-        return Home(hass, None)
-    ledger = ledger_module.Ledger(hass)
+    ledger = Ledger(hass)
     await ledger.async_load()
     return Home(hass, ledger)
