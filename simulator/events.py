@@ -80,11 +80,13 @@ class Happening:
     """`log` (the lock wrote it down), `alarm` (likewise, and it matters) or `world` (it did not)."""
     number: int = 0
     """Counts a lock's lines from 1 while the simulator runs: two may say the same at the same time."""
+    counter: int | None = None
+    """The log record's counter, None for what the lock did not write down."""
 
 
 def sentence(record: Record) -> Happening:
     """Put a log record into words; `time` is 0 where the lock did not know it."""
-    event, slot, source, _counter, _bolt, _door, detail, unix = record
+    event, slot, source, counter, _bolt, _door, detail, unix = record
     text = _EVENTS.get(event, f"Event {event}")
     if event in _CAUSED and source in _SOURCES:
         text += f" {_SOURCES[source]}"
@@ -101,7 +103,8 @@ def sentence(record: Record) -> Happening:
             text += ", by the gateway"
     elif slot != c.SLOT_NOBODY:
         text += f", by slot {slot}"
-    return Happening(unix, text, "alarm" if event in _ALARMING else "log")
+    kind = "alarm" if event in _ALARMING else "log"
+    return Happening(unix, text, kind, counter=counter)
 
 
 class Hub:

@@ -4,52 +4,26 @@ Everything goes through Home Assistant's own HTTP and WebSocket interfaces and t
 shows is compared with the simulator's truth each time.
 """
 
-import asyncio
-import json
 import time
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
-from .dashboard import DOMAIN, devices, save
-from .demo import Demo, Setup
-from .errors import DemoError, RefusedError
+from .errors import DemoError
+from .lock_steps import LockSteps
+from .people_steps import PeopleSteps
 from .progress import say
 from .report import Step, json_line, table
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from .client import Client, State
-    from .locks import LockLabel
-
-_MALFORMED_CODE = "1234"
-_SILENT_SECONDS = 3.0
-_LOGGER_NAMES = ("custom_components.igrs_lock", "custom_components.virtual_ble")
+    from .demo import Setup
 
 
-def expect(condition: object, what: str) -> None:
-    """Fail the step unless the condition holds."""
-    if not condition:
-        raise DemoError(what)
-
-
-async def eventually[T](
-    look: Callable[[], Awaitable[T]], seconds: float, what: str, interval: float = 0.1
-) -> T:
-    """Look again and again until there is something to see, and return it; fail the step after `seconds`."""
-    deadline = time.monotonic() + seconds
-    while True:
-        if found := await look():
-            return found
-        expect(time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}")
-        await asyncio.sleep(interval)
-
-
-class Check:
+class Check(LockSteps, PeopleSteps):
     """All steps, in order; the first that fails ends it."""
 
     def __init__(self, setup: Setup, version: str) -> None:
-        self.setup = setup
+        super().__init__(setup)
         self.version = version
         self._steps: list[tuple[Step, Callable[[], Awaitable[str | None]]]] = [
             (Step(name), method)
@@ -67,22 +41,20 @@ class Check:
                 ("turned by hand is seen", self._by_hand),
                 ("door opened and closed is seen", self._door),
                 ("jam is seen, and told to who asked", self._jam),
+                ("a person with a PIN is added", self._add_person),
+                ("the PIN opens, and it is told who came", self._enter_pin),
+                ("a wrong PIN is refused and told", self._wrong_pin),
                 ("lock restarted (power pulled)", self._power),
                 ("Home Assistant restarted, bolt turned meanwhile", self._restart),
                 ("operate after the restart", self._after_restart),
+                ("each record is in the log once", self._read_log),
+                ("the person is removed, the PIN refused", self._remove_person),
                 ("release (factory reset)", self._release),
                 ("discovered again in setup mode", self._again),
                 ("no secret and no error in the logs", self._logs),
                 ("stop", self._stop),
             )
         ]
-        self._demo = Demo(setup)
-        self._client: Client
-        self._flow: dict[str, Any] = {}
-        self._entity = ""
-        self._door_entity = ""
-        self._battery_entity = ""
-        self._secrets: set[str] = set()
         self._seconds = 0.0
 
     @property
@@ -117,11 +89,6 @@ class Check:
             step.error = str(err) or repr(err)
         step.seconds = time.monotonic() - began
 
-    async def _close(self) -> None:
-        if hasattr(self, "_client"):
-            await self._client.close()
-        await self._demo.__aexit__(None, None, None)
-
     def report(self, output: TextIO) -> None:
         """Print the table, what failed and where the logs are; last one JSON line."""
         table(self.steps, output)
@@ -144,299 +111,3 @@ class Check:
             file=output,
             flush=True,
         )
-
-    # -- Helpers ------------------------------------------------------------------------------------------------------
-
-    @property
-    def _label(self) -> LockLabel:
-        return self._demo.simulator.locks[0]
-
-    async def _truth(self) -> dict[str, Any]:
-        return await self._demo.simulator.truth(self._label.id)
-
-    async def _act(self, action: str, **details: Any) -> None:
-        await self._demo.simulator.act(self._label.id, action, **details)
-
-    def _shown(self, entity_id: str = "") -> str:
-        state = self._client.states.get(entity_id or self._entity)
-        return state.value if state else "not there"
-
-    async def _settled(self, bolt: str, seconds: float = 10.0) -> None:
-        """Wait until Home Assistant shows the bolt so, and check that it really stands so."""
-        await self._client.wait_for_state(self._entity, bolt, seconds)
-        truth = (await self._truth())["bolt"]
-        expect(truth == bolt, f"Home Assistant shows {bolt}, but the bolt is {truth}")
-
-    async def _operate(self, service: str, seen: list[str], bolt: str) -> str:
-        """Call an action of the lock and compare what was shown meanwhile with what is expected."""
-        since = len(self._client.published)
-        began = time.monotonic()
-        await self._client.call("lock", service, self._entity)
-        took = time.monotonic() - began
-        await self._settled(bolt)
-        shown = _values(self._client.published[since:], self._entity)
-        expect(shown == seen, f"expected {' → '.join(seen)}, shown was {' → '.join(shown)}")
-        return f"confirmed after {took:.2f} s"
-
-    # -- Steps --------------------------------------------------------------------------------------------------------
-
-    async def _start(self) -> None:
-        await self._demo.__aenter__()
-        self._secrets = {lock.setup_code for lock in self._demo.simulator.locks}
-        self._secrets |= {code.replace("-", "") for code in self._secrets}
-
-    async def _sign_in(self) -> None:
-        self._client = await self._demo.sign_in()
-        await save(self._client, [], True, self._demo.simulator.url)
-
-    async def _discovered(self, seconds: float) -> dict[str, Any]:
-        async def look() -> dict[str, Any] | None:
-            for flow in await self._client.flows(DOMAIN):
-                context = flow["context"]
-                if context["source"] == "bluetooth" and context.get("unique_id") == self._label.id:
-                    return flow
-            return None
-
-        found = await eventually(look, seconds, f"{self._label.address} discovered")
-        return found or {}
-
-    async def _discover(self) -> None:
-        truth = await self._truth()
-        expect(truth["setup_mode"] and not truth["paired"], "the new lock is not in setup mode")
-        flow = await self._discovered(30)
-        self._flow = await self._client.show_flow(flow["flow_id"])
-        expect(self._flow["step_id"] == "setup_code", f"asked was {self._flow.get('step_id')}")
-
-    async def _enter_code(self, code: str) -> dict[str, Any]:
-        return await self._client.continue_flow(self._flow["flow_id"], {"setup_code": code})
-
-    async def _refuse(self, code: str, error: str) -> None:
-        result = await self._enter_code(code)
-        expect(result["type"] == "form", f"the flow answered {result}")
-        expect(result["errors"] == {"setup_code": error}, f"errors: {result['errors']}")
-        truth = await self._truth()
-        expect(not truth["paired"], "the lock is paired all the same")
-
-    async def _refuse_malformed(self) -> None:
-        await self._refuse(_MALFORMED_CODE, "invalid_setup_code")
-
-    async def _refuse_wrong(self) -> None:
-        # As long and as well formed as the right one.
-        await self._refuse("2222-3333-4444-5555", "wrong_setup_code")
-
-    async def _pair(self) -> None:
-        result = await self._enter_code(self._label.setup_code.lower().replace("-", " "))
-        expect(result["type"] == "create_entry", f"the flow answered {result}")
-        truth = await self._truth()
-        expect(truth["paired"], "the lock is not paired")
-        expect(not truth["setup_mode"], "the lock is still in setup mode: pairing is not complete")
-
-    async def _entities(self) -> str:
-        found = await eventually(lambda: devices(self._client), 15, "a device")
-        expect(len(found) == 1, f"{len(found)} devices")
-        by_kind = {entity.partition(".")[0]: entity for entity in found[0].entities}
-        self._entity = by_kind["lock"]
-        self._door_entity = by_kind["binary_sensor"]
-        self._battery_entity = by_kind["sensor"]
-        truth = await self._truth()
-        await self._client.wait_for_state(self._entity, truth["bolt"], 10)
-        await self._client.wait_for_state(self._door_entity, _on(truth["door"] == "open"), 5)
-        await self._client.wait_for_state(self._battery_entity, str(truth["battery"]["percent"]), 5)
-        await save(self._client, found, False, self._demo.simulator.url)
-
-        async def clock_trusted() -> bool:
-            return bool((await self._truth())["clock_trusted"])
-
-        await eventually(clock_trusted, 15, "the lock's clock set")
-        self._secrets |= await eventually(self._lock_keys, 15, "the lock's key stored")
-        return ", ".join(found[0].entities)
-
-    async def _lock_keys(self) -> set[str]:
-        """The keys that Home Assistant has stored by now, to look for them in the logs."""
-        stored = self.setup.folder / "config" / ".storage" / "core.config_entries"
-        return {
-            value
-            for entry in json.loads(stored.read_text())["data"]["entries"]
-            if entry["domain"] == DOMAIN
-            for name, value in entry["data"].items()
-            if name.endswith("key")
-        }
-
-    async def _lock(self) -> str:
-        if (await self._truth())["bolt"] == "locked":
-            await self._act("turn", bolt="unlocked")
-            await self._settled("unlocked")
-        return await self._operate("lock", ["locking", "locked"], "locked")
-
-    async def _unlock(self) -> str:
-        return await self._operate("unlock", ["unlocking", "unlocked"], "unlocked")
-
-    async def _open(self) -> str:
-        await self._operate("lock", ["locking", "locked"], "locked")
-        since = len(self._client.published)
-        began = time.monotonic()
-        await self._client.call("lock", "open", self._entity)
-        took = time.monotonic() - began
-        await self._settled("unlocked")  # the latch falls back by itself
-        shown = _values(self._client.published[since:], self._entity)
-        expect(shown[:1] == ["opening"], f"shown was {' → '.join(shown)}")
-        expect("open" in shown, f"the pulled latch was not shown: {' → '.join(shown)}")
-        return f"confirmed after {took:.2f} s"
-
-    async def _by_hand(self) -> str:
-        async def nobody_connected() -> bool:
-            return bool((await self._truth())["connections"] == 0)
-
-        # Over a held connection it would come as a sealed event: here advertisements have to tell.
-        await eventually(nobody_connected, 15, "the connection given back")
-        times: list[float] = []
-        for bolt in ("locked", "unlocked"):
-            began = time.monotonic()
-            await self._act("turn", bolt=bolt)
-            await self._settled(bolt)
-            times.append(time.monotonic() - began)
-        return f"after {' and '.join(f'{seconds:.2f}' for seconds in times)} s"
-
-    async def _door(self) -> None:
-        for is_open in (True, False):
-            await self._act("door", open=is_open)
-            await self._client.wait_for_state(self._door_entity, _on(is_open), 10)
-            expect((await self._truth())["door"] == ("open" if is_open else "closed"), "the door")
-
-    async def _jam(self) -> None:
-        since = len(self._client.published)
-        await self._act("jam", on=True)
-        try:
-            await self._client.call("lock", "lock", self._entity)
-        except RefusedError as err:
-            expect("jam" in str(err), f"the error does not say that it jammed: {err}")
-        else:
-            raise DemoError("the action succeeded on a jammed bolt")
-        await self._settled("jammed")
-        shown = _values(self._client.published[since:], self._entity)
-        expect("locked" not in shown, f"a jammed bolt was shown as locked: {shown}")
-        await self._act("jam", on=False)
-        await self._client.call("lock", "unlock", self._entity)
-        await self._settled("unlocked")
-
-    async def _power(self) -> str:
-        since = len(self._client.published)
-        before = (await self._truth())["counter"]
-        await self._act("power", on=False)
-        await self._act("turn", bolt="locked")
-        await asyncio.sleep(1)
-        await self._act("power", on=True)
-        began = time.monotonic()
-        await self._settled("locked")
-        took = time.monotonic() - began
-        after = (await self._truth())["counter"]
-        expect(after > before, f"the counter went from {before} to {after}")
-        shown = _values(self._client.published[since:], self._entity)
-        expect(shown == ["locked"], f"shown was {' → '.join(shown)}")
-        await self._operate("unlock", ["unlocking", "unlocked"], "unlocked")
-        await self._operate("lock", ["locking", "locked"], "locked")
-        return f"seen {took:.2f} s after the power came back"
-
-    async def _restart(self) -> str:
-        """Nothing may be shown of a bolt that was turned while nobody listened, until it is heard again."""
-        await self._settled("locked")
-        home_assistant = self._demo.home_assistant
-
-        async def while_down() -> None:
-            await self._act("turn", bolt="unlocked")
-            await self._act("distance", gateway=None, rssi=None)
-
-        home_assistant.while_down = while_down
-        starts = home_assistant.starts
-        began = time.monotonic()
-        with suppress(DemoError):  # its answer may be lost in the restart
-            await self._client.call("homeassistant", "restart")
-        await self._client.close()
-
-        async def restarted_once() -> bool:
-            return home_assistant.starts > starts
-
-        await eventually(restarted_once, 60, "Home Assistant restarted")
-        self._client = client = await self._demo.sign_in()
-        restarted = time.monotonic() - began
-        await asyncio.sleep(_SILENT_SECONDS)
-        expect(
-            self._shown() == "unavailable",
-            f"{self._shown()} is shown although the lock was not heard since the start",
-        )
-        heard = time.monotonic()
-        await self._act("distance", gateway=None, rssi=-60)
-        await self._settled("unlocked")
-        took = time.monotonic() - heard
-        await self._published_after(home_assistant.stopped_at, client)
-        return f"{restarted:.1f} s until it ran, right {took:.2f} s after the lock was heard"
-
-    async def _published_after(self, moment: float, client: Client) -> None:
-        """Look at every state since the restart: those heard live, and those before, from the history."""
-        await asyncio.sleep(2)  # the recorder writes once a second
-        recorded = await client.history(self._entity, moment)
-        shown = _values(
-            sorted([*recorded, *client.published], key=lambda state: state.changed_at), self._entity
-        )
-        expect(
-            shown == ["unavailable", "unlocked"],
-            f"shown since the restart: {' → '.join(shown)}",
-        )
-
-    async def _after_restart(self) -> str:
-        return await self._operate("lock", ["locking", "locked"], "locked")
-
-    async def _release(self) -> None:
-        (entry,) = await self._client.entries(DOMAIN)
-        menu = await self._client.start_flow(DOMAIN, entry["entry_id"])
-        expect(menu["type"] == "menu" and "release" in menu["menu_options"], f"menu: {menu}")
-        form = await self._client.continue_flow(menu["flow_id"], {"next_step_id": "release"})
-        expect(form["type"] == "form", f"the flow answered {form}")
-        done = await self._client.continue_flow(menu["flow_id"], {})
-        expect(
-            done["type"] == "abort" and done["reason"] == "released", f"the flow answered {done}"
-        )
-        await self._client.wait_until(
-            lambda: self._entity not in self._client.states, "the entities are removed", 10
-        )
-        expect(not await self._client.entries(DOMAIN), "the entry is still there")
-        truth = await self._truth()
-        expect(not truth["paired"] and not truth["setup_mode"], "the lock was not reset")
-        await asyncio.sleep(2)
-        expect(not await self._client.flows(DOMAIN), "a lock that is not in setup mode was offered")
-
-    async def _again(self) -> None:
-        await self._act("hold_button", seconds=10)
-        await self._discovered(30)
-
-    async def _logs(self) -> str:
-        logs = [*self._demo.logs.iterdir(), *(self.setup.folder / "config").glob("*.log*")]
-        lines = 0
-        for log in logs:
-            for line in log.read_text(errors="replace").splitlines():
-                lines += 1
-                found = [secret for secret in self._secrets if secret.lower() in line.lower()]
-                expect(not found, f"a secret is in {log.name}, line {lines}")
-                bad = " ERROR " in line and any(name in line for name in _LOGGER_NAMES)
-                # Home Assistant says so when an integration does what a later version forbids.
-                bad |= "Detected that custom integration 'igrs_lock'" in line
-                expect(not bad, f"{log.name}: {line}")
-        return f"{lines} lines"
-
-    async def _stop(self) -> None:
-        await self._close()
-        expect(not self._demo.home_assistant.child.running, "Home Assistant is still running")
-        expect(not self._demo.simulator.child.running, "the simulator is still running")
-
-
-def _on(value: object) -> str:
-    return "on" if value else "off"
-
-
-def _values(states: list[State], entity_id: str) -> list[str]:
-    """The values an entity went through, repeated ones once."""
-    values: list[str] = []
-    for state in states:
-        if state.entity_id == entity_id and values[-1:] != [state.value]:
-            values.append(state.value)
-    return values

@@ -252,6 +252,21 @@ class Client:
             "call_service", domain=domain, service=service, service_data=data, target=target
         )
 
+    async def ask(
+        self, domain: str, service: str, entity_id: str, **data: Any
+    ) -> dict[str, dict[str, Any]]:
+        """Call an action that answers; the answers by entity id."""
+        result = await self.command(
+            "call_service",
+            domain=domain,
+            service=service,
+            service_data=data,
+            target={"entity_id": entity_id},
+            return_response=True,
+        )
+        answers: dict[str, dict[str, Any]] = result["response"]
+        return answers
+
     async def wait_until(
         self, condition: Callable[[], bool], what: str, seconds: float | None = 30.0
     ) -> None:
@@ -328,6 +343,24 @@ class Client:
         """Send a form of a flow, and wait through its progress steps for what comes next."""
         return await self._settled(await self.request("POST", f"{_FLOW}/{flow_id}", answer))
 
+    async def start_subentry_flow(self, entry_id: str, kind: str) -> dict[str, Any]:
+        """Start adding something that belongs to an entry, as the page does."""
+        body = {"handler": [entry_id, kind], "show_advanced_options": False}
+        started: dict[str, Any] = await self.request("POST", _SUBENTRY_FLOW, body)
+        return started
+
+    async def continue_subentry_flow(self, flow_id: str, answer: dict[str, Any]) -> dict[str, Any]:
+        """Send a form of such a flow."""
+        step: dict[str, Any] = await self.request("POST", f"{_SUBENTRY_FLOW}/{flow_id}", answer)
+        return step
+
+    async def subentries(self, entry_id: str) -> list[dict[str, Any]]:
+        """What belongs to an entry."""
+        found: list[dict[str, Any]] = await self.command(
+            "config_entries/subentries/list", entry_id=entry_id
+        )
+        return found
+
     async def _settled(self, result: dict[str, Any]) -> dict[str, Any]:
         async with asyncio.timeout(_REQUEST_SECONDS):
             while result["type"] in ("progress", "progress_done"):
@@ -342,3 +375,4 @@ class Client:
 
 
 _FLOW = "/api/config/config_entries/flow"
+_SUBENTRY_FLOW = "/api/config/config_entries/subentries/flow"
