@@ -232,6 +232,38 @@ async def test_google_says_that_something_went_wrong_when_the_lock_is_stuck(
     assert world.state(lock) == "jammed"
 
 
+async def test_google_that_is_told_states_by_itself_does_not_wait_for_the_lock(
+    hass: HomeAssistant, world: World, lock: TestLock
+) -> None:
+    home = Google(hass)
+    home.should_report_state = True
+    lock.core.bolt_sensed(c.BOLT_UNLOCKED)
+    await world.settle()
+    lock.jammed = True
+    result = await home.move(lock, locked=True)
+    assert result["status"] == "SUCCESS"
+    assert result["states"]["isLocked"] is False
+    await world.advance(3)
+    assert world.state(lock) == "jammed"
+
+
+async def test_google_waits_two_seconds_at_most(
+    hass: HomeAssistant, world: World, lock: TestLock
+) -> None:
+    lock.core.bolt_sensed(c.BOLT_UNLOCKED)
+    await world.settle()
+    lock.stuck = True
+    result = await world.during(Google(hass).move(lock, locked=True), 2.5)
+    assert result["status"] == "SUCCESS"
+    assert result["states"]["isLocked"] is False
+    logged: list[str] = []
+    hass.loop.set_exception_handler(
+        lambda _loop, context: logged.append(type(context["exception"]).__name__)
+    )
+    await world.advance(60, 1)
+    assert logged == ["JammedError"]  # only the log hears of it
+
+
 # --- Alexa ---
 
 
