@@ -23,7 +23,14 @@ if TYPE_CHECKING:
     from homeassistant.core import Event, HomeAssistant
     from homeassistant.helpers.typing import ConfigType
 
-PLATFORMS = (Platform.BINARY_SENSOR, Platform.LOCK, Platform.SENSOR)
+PLATFORMS = (
+    Platform.BINARY_SENSOR,
+    Platform.BUTTON,
+    Platform.LOCK,
+    Platform.NUMBER,
+    Platform.SENSOR,
+    Platform.SWITCH,
+)
 CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)
 
 
@@ -72,6 +79,8 @@ async def async_remove_entry(hass: HomeAssistant, entry: ConfigEntry[Any]) -> No
     """Forget a lock. The lock itself stays paired unless it was released before."""
     if entry.unique_id is None or is_people(entry):
         return
+    # Whoever sets it up again chooses anew who may use it.
+    (await async_get_home(hass)).async_set_users(entry.unique_id, ())
     await async_forget_lock(hass, entry.unique_id, entry.data[CONF_ADDRESS])
 
 

@@ -1,4 +1,4 @@
-"""The door."""
+"""The door, and what is wrong with lock or door."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from homeassistant.components.binary_sensor import (
     BinarySensorEntityDescription,
 )
 from homeassistant.components.binary_sensor.const import BinarySensorDeviceClass
+from homeassistant.const import EntityCategory
 from homeassistant.core import callback
 
 from .entity import IgrsLockEntity
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from .coordinator import IgrsLockConfigEntry
     from .state import LockState
+    from .watch import Watch
 
 PARALLEL_UPDATES = 0
 
@@ -40,17 +42,58 @@ DOOR: Final = IgrsLockBinarySensorDescription(
     value=lambda state: None if state.door is Door.NO_SENSOR else state.door is Door.OPEN,
 )
 
+STATES: Final = (
+    IgrsLockBinarySensorDescription(
+        key="low_battery",
+        translation_key="low_battery",
+        device_class=BinarySensorDeviceClass.BATTERY,
+        entity_category=EntityCategory.DIAGNOSTIC,
+        value=lambda state: state.low_battery,
+    ),
+    IgrsLockBinarySensorDescription(
+        key="tamper",
+        translation_key="tamper",
+        device_class=BinarySensorDeviceClass.TAMPER,
+        entity_category=EntityCategory.DIAGNOSTIC,
+        value=lambda state: state.tamper,
+    ),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class IgrsLockWatchDescription(BinarySensorEntityDescription):
+    """Something that lasts too long, and how to read it from the watch."""
+
+    value: Callable[[Watch], bool | None]
+
+
+DOOR_LEFT_OPEN: Final = IgrsLockWatchDescription(
+    key="door_left_open",
+    translation_key="door_left_open",
+    device_class=BinarySensorDeviceClass.PROBLEM,
+    value=lambda watch: watch.door_left_open,
+)
+AUTO_LOCK_FAILED: Final = IgrsLockWatchDescription(
+    key="auto_lock_failed",
+    translation_key="auto_lock_failed",
+    device_class=BinarySensorDeviceClass.PROBLEM,
+    value=lambda watch: watch.auto_lock_failed,
+)
+
 
 async def async_setup_entry(
     _hass: HomeAssistant,
     entry: IgrsLockConfigEntry,
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
-    """Add the door where there is a sensor.
+    """Add the binary sensors, the door's where there is a sensor.
 
     The capabilities were read without authentication, so an advertised door counts too.
     """
     coordinator = entry.runtime_data
+    async_add_entities(IgrsLockBinarySensor(coordinator, state) for state in STATES)
+    if Capability.AUTO_LOCK in coordinator.capabilities:
+        async_add_entities([IgrsLockWatchSensor(coordinator, AUTO_LOCK_FAILED)])
     added = False
 
     @callback
@@ -62,7 +105,12 @@ async def async_setup_entry(
             or (state is not None and state.door is not Door.NO_SENSOR)
         ):
             added = True
-            async_add_entities([IgrsLockBinarySensor(coordinator, DOOR)])
+            async_add_entities(
+                [
+                    IgrsLockBinarySensor(coordinator, DOOR),
+                    IgrsLockWatchSensor(coordinator, DOOR_LEFT_OPEN),
+                ]
+            )
 
     entry.async_on_unload(coordinator.async_add_listener(add_door))
     add_door()
@@ -78,3 +126,21 @@ class IgrsLockBinarySensor(IgrsLockEntity, BinarySensorEntity):
     def is_on(self) -> bool | None:
         """Return yes or no; None when the lock does not know it."""
         return None if self._state is None else self.entity_description.value(self._state)
+
+
+class IgrsLockWatchSensor(IgrsLockEntity, BinarySensorEntity):
+    """Something that lasts too long."""
+
+    entity_description: IgrsLockWatchDescription
+
+    @override
+    async def async_added_to_hass(self) -> None:
+        """Follow the watch, too: it tells when time has passed."""
+        await super().async_added_to_hass()
+        self.async_on_remove(self.coordinator.watch.async_listen(self.async_write_ha_state))
+
+    @property
+    @override
+    def is_on(self) -> bool | None:
+        """Return yes or no; None when nobody can tell, or wants to know."""
+        return self.entity_description.value(self.coordinator.watch)

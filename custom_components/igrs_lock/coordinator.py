@@ -62,9 +62,12 @@ from .ilp import (
     format_device_id,
     requests,
 )
+from .issues import IssueKeeper
 from .movement import Movement, moves, refusal
+from .options import LockOptions
 from .state import LockState, cause
 from .timekeeper import TimeKeeper
+from .watch import Watch
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -111,6 +114,9 @@ class IgrsLockCoordinator(PassiveBluetoothDataUpdateCoordinator):
         )
         self.client.on_event = self._async_event
         self.time_keeper = TimeKeeper(hass, self)
+        self.options = LockOptions(self)
+        self.watch = Watch(hass, self)
+        self.issues = IssueKeeper(hass, self)
         self._movement: Movement | None = None
         self._changes = 0
         self._shown: tuple[LockState, str | None, bool] | None = None
@@ -135,6 +141,9 @@ class IgrsLockCoordinator(PassiveBluetoothDataUpdateCoordinator):
                 self.hass, self._async_heard, self.address
             ),
             self.time_keeper.async_start(),
+            self.options.async_start(),
+            self.watch.async_start(),
+            self.issues.async_start(),
             self._async_stopped,
         ]
         return self._async_stop

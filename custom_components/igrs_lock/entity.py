@@ -1,6 +1,6 @@
 """What all entities of a lock have in common."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, override
 
 from homeassistant.components.bluetooth.passive_update_coordinator import (
     PassiveBluetoothCoordinatorEntity,
@@ -13,6 +13,7 @@ from .coordinator import IgrsLockCoordinator
 if TYPE_CHECKING:
     from homeassistant.helpers.entity import EntityDescription
 
+    from .ilp import Option
     from .state import LockState
 
 
@@ -40,3 +41,19 @@ class IgrsLockEntity(PassiveBluetoothCoordinatorEntity[IgrsLockCoordinator]):
     def _state(self) -> LockState | None:
         """What the lock said last; None before it said anything, while unavailable."""
         return self.coordinator.data
+
+
+class IgrsLockOptionEntity(IgrsLockEntity):
+    """An entity that shows and sets an option which the lock itself keeps."""
+
+    def __init__(
+        self, coordinator: IgrsLockCoordinator, description: EntityDescription, option: Option
+    ) -> None:
+        super().__init__(coordinator, description)
+        self._option = option
+
+    @override
+    async def async_added_to_hass(self) -> None:
+        """Follow the options."""
+        await super().async_added_to_hass()
+        self.async_on_remove(self.coordinator.options.async_listen(self.async_write_ha_state))

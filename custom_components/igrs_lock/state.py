@@ -8,14 +8,14 @@ from typing import Final, Self
 from .ilp import CONTROLLER_SLOT, Advertisement, Bolt, Door, Source, StateEvent
 
 _CONTROLLER_NAME: Final = "Home Assistant"
-_CAUSES: Final = {
+CAUSES: Final = {
     Source.KEYPAD: "keypad",
     Source.BY_HAND: "by_hand",
     Source.AUTO_LOCK: "auto_lock",
     Source.BUTTON: "button",
     Source.NETWORK: "network",
 }
-CHANGED_BY: Final = (*_CAUSES.values(),)
+CHANGED_BY: Final = (*CAUSES.values(),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,4 +44,4 @@ def cause(event: StateEvent) -> str | None:
     """Return who or what moved the bolt: a name, or a key of CHANGED_BY; None when not known."""
     if event.source is Source.BLUETOOTH:
         return _CONTROLLER_NAME if event.slot == CONTROLLER_SLOT else None
-    return _CAUSES.get(event.source)
+    return CAUSES.get(event.source)

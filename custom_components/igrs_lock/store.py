@@ -28,7 +28,8 @@ class LockMemory(TypedDict, total=False):
     """What is remembered of one lock.
 
     `counter` and `epoch` of its advertisements; `changed_by` with the `bolt` and the `log_bits`
-    it belongs to; when its time was set (Unix seconds) and with which offsets.
+    it belongs to; when its time was set (Unix seconds) and with which offsets; its options by number
+    and the counter when they were read; since when (Unix seconds) the door is open or auto-lock late.
     """
 
     counter: int | None
@@ -38,6 +39,9 @@ class LockMemory(TypedDict, total=False):
     log_bits: int
     time_set: int
     offsets: list[int]
+    options: dict[str, int]
+    options_read: int
+    stretches: dict[str, tuple[str, float]]
 
 
 class PendingPairing(TypedDict):

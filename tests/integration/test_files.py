@@ -17,13 +17,16 @@ from homeassistant.util.yaml import load_yaml_dict
 from custom_components.igrs_lock import (
     PLATFORMS,
     binary_sensor,
+    button,
     config_flow,
     const,
     errors,
     issues,
     movement,
+    number,
     person_sensor,
     sensor,
+    switch,
 )
 from custom_components.igrs_lock import lock as lock_platform
 from custom_components.igrs_lock.ilp import SERVICE_UUID, Result
@@ -145,24 +148,43 @@ def test_every_cause_has_its_word() -> None:
     assert set(attributes["changed_by"]["state"]) == set(CHANGED_BY)
 
 
+DESCRIPTIONS = {
+    "binary_sensor": (
+        binary_sensor.DOOR,
+        *binary_sensor.STATES,
+        binary_sensor.AUTO_LOCK_FAILED,
+        binary_sensor.DOOR_LEFT_OPEN,
+    ),
+    "button": (button.IDENTIFY,),
+    "lock": (lock_platform.LOCK,),
+    "number": (number.AUTO_LOCK_DELAY,),
+    "sensor": (*sensor.SENSORS, sensor.SIGNAL, person_sensor.ACCESS_PENDING),
+    "switch": (*switch.OPTIONS.values(), switch.ALWAYS_CONNECTED),
+}
+
+
 def test_icons_are_of_entities_and_states_that_exist() -> None:
-    described = {
-        ("lock", lock_platform.LOCK.translation_key),
-        *(("sensor", one.translation_key) for one in sensor.SENSORS),
-        ("binary_sensor", binary_sensor.DOOR.translation_key),
-        ("sensor", person_sensor.ACCESS_PENDING.translation_key),
+    states = {
+        "binary_sensor": {"on", "off"},
+        "lock": set(LockState),
+        "sensor": set(person_sensor.ACCESS_PENDING.options or ()),
+        "switch": {"on", "off"},
     }
     for domain, entities in ICONS["entity"].items():
         for key, icon in entities.items():
-            assert (domain, key) in described
-            assert set(icon["state"]) <= set(LockState)
-    assert all(re.fullmatch(r"mdi:[a-z-]+", icon) for icon in texts(ICONS))
+            assert key in {one.translation_key for one in DESCRIPTIONS[domain]}
+            assert set(icon.get("state", ())) <= states.get(domain, set())
+    assert all(re.fullmatch(r"mdi:[a-z-]+", icon) for icon in texts(ICONS["entity"]))
 
 
 def test_entities_are_named_by_translation_or_device_class() -> None:
-    for description in (lock_platform.LOCK, *sensor.SENSORS, binary_sensor.DOOR):
-        key = description.translation_key
-        assert description.name is None or description.device_class or key
+    for domain, descriptions in DESCRIPTIONS.items():
+        for one in descriptions:
+            named = TEXTS["entity"].get(domain, {}).get(one.translation_key, {}).get("name")
+            assert named or one.device_class or one.name is None
+    named = {domain: set(entities) for domain, entities in TEXTS["entity"].items()}
+    for domain, keys in named.items():
+        assert keys <= {one.translation_key for one in DESCRIPTIONS[domain]}
 
 
 def test_texts_are_in_order_and_plain() -> None:

@@ -8,11 +8,19 @@ from homeassistant.helpers import device_registry as dr
 from world import DOMAIN, SETUP_CODE
 
 from custom_components.igrs_lock import ilp
+from custom_components.igrs_lock.home import is_lock
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pytest
     from homeassistant.core import HomeAssistant
     from world import TestLock, World
+
+
+def entries(hass: HomeAssistant) -> list[Any]:
+    """Return the entries that are locks."""
+    return [entry for entry in hass.config_entries.async_entries(DOMAIN) if is_lock(entry)]
 
 
 async def menu(hass: HomeAssistant, entry: Any, choice: str) -> dict[str, Any]:
@@ -40,7 +48,7 @@ async def test_releasing_resets_the_lock_and_removes_the_entry(
     await world.advance(1)
     assert not lock.core.paired
     assert not lock.core.setup_mode
-    assert not hass.config_entries.async_entries(DOMAIN)
+    assert not entries(hass)
     assert not dr.async_entries_for_config_entry(dr.async_get(hass), entry.entry_id)
     # It can be set up anew by whoever has its code.
     lock.core.inner_button_held(1)
@@ -56,7 +64,7 @@ async def test_releasing_out_of_reach_says_so_and_changes_nothing(
     result = await world.submit(await menu(hass, entry, "release"))
     assert result["step_id"] == "release"
     assert result["errors"] == {"base": "out_of_reach"}
-    assert hass.config_entries.async_entries(DOMAIN) == [entry]
+    assert entries(hass) == [entry]
     assert lock.core.paired
     lock.silent = False
     await world.advance(1)
@@ -102,7 +110,7 @@ async def test_pairing_again_keeps_the_entry_and_changes_the_key(
     assert result["type"] is FlowResultType.ABORT
     assert result["reason"] == "paired_again"
     await world.advance(2)
-    assert hass.config_entries.async_entries(DOMAIN) == [entry]
+    assert entries(hass) == [entry]
     assert entry.data["lock_key"] != key
     assert entry.data["account_id"] != account
     await world.call(lock, "unlock")
@@ -161,3 +169,80 @@ async def test_reauthentication_that_was_cut_off_is_resumed(
     assert entry.data["lock_key"] != key
     await world.advance(2)
     assert world.state(lock) == "locked"
+
+
+async def test_a_lock_is_renamed_with_its_device_but_not_its_entities(
+    hass: HomeAssistant, world: World, lock: TestLock, entry: Any
+) -> None:
+    devices = dr.async_get(hass)
+    (device,) = dr.async_entries_for_config_entry(devices, entry.entry_id)
+    devices.async_update_device(device.id, name_by_user="Old name")
+    result = await menu(hass, entry, "rename")
+    result = await world.submit(result, {"name": "  "})
+    assert result["errors"] == {"name": "name_missing"}
+    result = await world.submit(result, {"name": " Front door "})
+    assert result["reason"] == "renamed"
+    await world.advance(2)
+    assert entry.title == "Front door"
+    (device,) = dr.async_entries_for_config_entry(devices, entry.entry_id)
+    assert (device.name_by_user, device.name) == (None, "Front door")
+    assert world.state(lock) == "locked"
+    state = hass.states.get(f"lock.{lock.entity}")
+    assert state is not None
+    assert state.name == "Front door"
+
+
+def closing(hass: HomeAssistant, lock: TestLock, flow_id: str) -> Callable[[bytes], bytes]:
+    """Close the dialog as soon as something is written to the lock."""
+
+    def close(data: bytes) -> bytes:
+        lock.on_write = None
+        hass.loop.call_soon(hass.config_entries.flow.async_abort, flow_id)
+        return data
+
+    return close
+
+
+async def test_a_release_goes_on_when_its_dialog_is_closed(
+    hass: HomeAssistant, world: World, lock: TestLock, entry: Any
+) -> None:
+    result = await menu(hass, entry, "release")
+    lock.on_write = closing(hass, lock, result["flow_id"])
+    result = await hass.config_entries.flow.async_configure(result["flow_id"], {})
+    assert result["type"] is FlowResultType.SHOW_PROGRESS
+    await world.advance(3)
+    assert not hass.config_entries.flow.async_progress_by_handler(DOMAIN)
+    assert not lock.core.paired
+    assert not entries(hass)
+
+
+async def test_a_release_that_fails_without_its_dialog_leaves_the_entry_and_is_logged(
+    hass: HomeAssistant,
+    world: World,
+    lock: TestLock,
+    entry: Any,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    lock.silent = True
+    result = await menu(hass, entry, "release")
+    result = await hass.config_entries.flow.async_configure(result["flow_id"], {})
+    await world.settle()
+    hass.config_entries.flow.async_abort(result["flow_id"])
+    await world.advance(60)
+    assert entries(hass) == [entry]
+    assert "was not released" in caplog.text
+    lock.silent = False
+    await world.advance(2)
+    assert world.state(lock) == "locked"
+
+
+async def test_an_entry_that_was_deleted_during_its_release_stays_deleted(
+    hass: HomeAssistant, world: World, lock: TestLock, entry: Any
+) -> None:
+    result = await menu(hass, entry, "release")
+    lock.on_write = closing(hass, lock, result["flow_id"])
+    result = await hass.config_entries.flow.async_configure(result["flow_id"], {})
+    await hass.config_entries.async_remove(entry.entry_id)
+    await world.advance(3)
+    assert not lock.core.paired
+    assert not entries(hass)

@@ -165,7 +165,3 @@ async def test_the_device_page_tells_what_is_known(
     assert device.connections == {("bluetooth", lock.address)}
     assert device.model == "Test lock"
     assert device.serial_number == lock.unique_id
-    entities = er.async_entries_for_config_entry(er.async_get(hass), entry.entry_id)
-    assert {entity.unique_id for entity in entities} == {
-        f"{lock.unique_id}_{key}" for key in ("lock", "door", "battery")
-    }

@@ -92,9 +92,14 @@ class World:
         # Home Assistant imports in threads, which moved time does not wait for.
         integration = await async_get_integration(self.hass, DOMAIN)
         await integration.async_get_platforms(
-            ["binary_sensor", "config_flow", "diagnostics", "lock", "repairs", "sensor"]
-        )
-        for domain in ("binary_sensor", "lock", "repairs", "sensor"):
+            [
+                "binary_sensor", "button", "config_flow", "diagnostics", "lock", "number",
+                "repairs", "sensor", "switch",
+            ]
+        )  # fmt: skip
+        for domain in (
+            "binary_sensor", "button", "lock", "number", "repairs", "sensor", "switch",
+        ):  # fmt: skip
             assert await async_setup_component(self.hass, domain, {})
         await self.hass.async_block_till_done()
         self.near = Gateway("AA:00:00:00:00:01", "near")

@@ -1,0 +1,153 @@
+"""A lock's device and entities, all of them."""
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from bsld import const as c
+from homeassistant.exceptions import HomeAssistantError
+from homeassistant.helpers import device_registry as dr
+from homeassistant.helpers import entity_registry as er
+from world import DOMAIN, name_of
+
+if TYPE_CHECKING:
+    from homeassistant.core import HomeAssistant
+    from world import TestLock, World
+
+ALL = c.CAP_LATCH | c.CAP_DOOR_SENSOR | c.CAP_KEYPAD | c.CAP_AUTO_LOCK | c.CAP_RTC | c.CAP_LOG
+
+
+@pytest.fixture
+async def lock(world: World) -> TestLock:
+    """A lock that can do everything."""
+    return world.add_lock(ALL)
+
+
+def described(hass: HomeAssistant, entry: Any, lock: TestLock) -> dict[str, tuple[Any, ...]]:
+    """Return the entities of a lock: category, class, name, whether enabled, state."""
+    found = {}
+    for entity in er.async_entries_for_config_entry(er.async_get(hass), entry.entry_id):
+        state = hass.states.get(entity.entity_id)
+        domain, name = entity.entity_id.split(".")
+        found[domain + name.removeprefix(lock.entity)] = (
+            None if entity.entity_category is None else entity.entity_category.value,
+            entity.original_device_class,
+            entity.original_name,
+            None if state is None else state.state,
+        )
+        assert entity.unique_id.startswith(f"{lock.unique_id}_")
+        assert entity.disabled_by is None or state is None
+    return found
+
+
+async def test_all_entities_of_a_lock(
+    hass: HomeAssistant, world: World, lock: TestLock, entry: Any
+) -> None:
+    await world.advance(10)
+    found = described(hass, entry, lock)
+    found.pop("event_activity", None)
+    assert found == {
+        "binary_sensor_auto_lock_failed": (None, "problem", "Auto-lock failed", "off"),
+        "binary_sensor_door": (None, "door", "Door", "off"),
+        "binary_sensor_door_left_open": (None, "problem", "Door left open", "off"),
+        "binary_sensor_low_battery": ("diagnostic", "battery", "Low battery", "off"),
+        "binary_sensor_tamper": ("diagnostic", "tamper", "Tamper", "off"),
+        "button_identify": ("config", "identify", "Identify", "unknown"),
+        "lock": (None, None, None, "locked"),
+        "number_auto_lock_delay": ("config", "duration", "Auto-lock delay", "0"),
+        "sensor_battery": ("diagnostic", "battery", "Battery", "87"),
+        "sensor_signal_strength": ("diagnostic", "signal_strength", "Signal strength", None),
+        "switch_always_connected": ("config", None, "Always connected", None),
+        "switch_keypad": ("config", None, "Keypad", "on"),
+        "switch_sound": ("config", None, "Sound", "on"),
+    }
+
+
+async def test_a_lock_that_can_little_has_few_entities(hass: HomeAssistant, world: World) -> None:
+    lock = world.add_lock(0)
+    entry = await world.pair(lock)
+    found = set(described(hass, entry, lock))
+    assert not found & {
+        "binary_sensor_auto_lock_failed", "binary_sensor_door", "binary_sensor_door_left_open",
+        "number_auto_lock_delay", "switch_keypad",
+    }  # fmt: skip
+    assert "switch_sound" in found
+
+
+async def test_the_device_of_a_lock(
+    hass: HomeAssistant, world: World, lock: TestLock, entry: Any
+) -> None:
+    (device,) = dr.async_entries_for_config_entry(dr.async_get(hass), entry.entry_id)
+    assert device.identifiers == {(DOMAIN, lock.unique_id)}
+    assert device.connections == {(dr.CONNECTION_BLUETOOTH, lock.address)}
+    assert device.name == name_of(lock)
+    assert device.manufacturer == "IGRS Lock"
+    assert device.model == "Test lock"
+    assert device.serial_number == lock.unique_id
+    assert device.hw_version is None
+
+
+async def test_battery_and_tamper_are_what_the_lock_says(
+    world: World, lock: TestLock, entry: Any
+) -> None:
+    lock.core.battery_measured(8, True)
+    lock.core.tamper_sensed(True)
+    await world.advance(1)
+    assert world.state(lock, "binary_sensor", "_low_battery") == "on"
+    assert world.state(lock, "binary_sensor", "_tamper") == "on"
+    lock.core.battery_measured(90, False)
+    lock.core.tamper_sensed(False)
+    await world.advance(1)
+    assert world.state(lock, "binary_sensor", "_low_battery") == "off"
+    assert world.state(lock, "binary_sensor", "_tamper") == "off"
+
+
+async def enable(hass: HomeAssistant, world: World, entry: Any, entity_id: str) -> None:
+    """Enable an entity as an owner does."""
+    er.async_get(hass).async_update_entity(entity_id, disabled_by=None)
+    await world.advance(32)  # Home Assistant waits for more to be enabled
+
+
+async def test_the_signal_is_the_best_gateways_and_told_once_a_minute(
+    hass: HomeAssistant, world: World, lock: TestLock, entry: Any
+) -> None:
+    entity_id = f"sensor.{lock.entity}_signal_strength"
+    await enable(hass, world, entry, entity_id)
+    state = hass.states.get(entity_id)
+    assert state is not None
+    assert (state.state, state.attributes["gateway"]) == ("-60", world.near.name)
+    world.near.rssi, world.far.rssi = -95, -70
+    await world.advance(30)
+    assert hass.states.get(entity_id) is state
+    await world.advance(31)
+    state = hass.states.get(entity_id)
+    assert state is not None
+    assert (state.state, state.attributes["gateway"]) == ("-70", world.far.name)
+
+
+async def test_the_button_lets_the_lock_be_found(
+    hass: HomeAssistant, world: World, lock: TestLock, entry: Any
+) -> None:
+    shown: list[str] = []
+    lock.show = shown.append  # type: ignore[method-assign]  # see what it shows
+    target = {"entity_id": f"button.{lock.entity}_identify"}
+    press = hass.services.async_call("button", "press", target, blocking=True)
+    await world.during(press)
+    assert shown == ["identify"]
+    lock.silent = True
+    await world.advance(6)
+    press = hass.services.async_call("button", "press", target, blocking=True)
+    with pytest.raises(HomeAssistantError) as failure:
+        await world.during(press)
+    assert failure.value.translation_key == "out_of_reach"
+
+
+async def test_always_connected_is_this_homes_choice(
+    hass: HomeAssistant, world: World, lock: TestLock, entry: Any
+) -> None:
+    entity_id = f"switch.{lock.entity}_always_connected"
+    await enable(hass, world, entry, entity_id)
+    for service, kept in (("turn_on", True), ("turn_off", False)):
+        call = hass.services.async_call("switch", service, {"entity_id": entity_id}, blocking=True)
+        await world.during(call)
+        assert entry.options["always_connected"] is kept
+        assert world.state(lock, "switch", "_always_connected") == ("on" if kept else "off")
