@@ -79,8 +79,6 @@ async def async_remove_entry(hass: HomeAssistant, entry: ConfigEntry[Any]) -> No
     """Forget a lock. The lock itself stays paired unless it was released before."""
     if entry.unique_id is None or is_people(entry):
         return
-    # Whoever sets it up again chooses anew who may use it.
-    (await async_get_home(hass)).async_set_users(entry.unique_id, ())
     await async_forget_lock(hass, entry.unique_id, entry.data[CONF_ADDRESS])
 
 

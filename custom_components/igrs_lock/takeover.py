@@ -12,9 +12,10 @@ from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers import entity_registry as er
 
 from .const import DOMAIN, SUBENTRY_PERSON
-from .home import find_people_entry
+from .home import async_get_home, find_people_entry
 from .ilp import device_id_from_address, format_device_id, local_name
 from .issues import async_delete_issues
+from .person import Person
 from .store import async_get_memory
 
 if TYPE_CHECKING:
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 
 async def async_forget_lock(hass: HomeAssistant, device_id: str, address: str) -> None:
     """Forget all that is kept of a lock beside its config entry."""
+    home = await async_get_home(hass)
+    # Whoever sets it up again chooses anew who may use it.
+    home.async_set_users(device_id, ())
+    home.ledger.forget_lock(device_id)
     (await async_get_memory(hass)).forget(device_id)
     async_delete_issues(hass, device_id)
     # Home Assistant remembers that it offered this lock; held its button, it is to be offered anew.
@@ -42,11 +47,12 @@ async def async_take_over(
     old, new = format_device_id(old_id), format_device_id(new_id)
     if entry.state is ConfigEntryState.LOADED:
         await hass.config_entries.async_unload(entry.entry_id)
+    users = _users(hass, old) if keep_people else []
     await async_forget_lock(hass, old, old_address)
     _move_registries(hass, entry, old, new, address)
-    _move_people(hass, old, new if keep_people else None)
     title = local_name(new_id) if entry.title == local_name(old_id) else entry.title
     hass.config_entries.async_update_entry(entry, unique_id=new, title=title, data=data)
+    (await async_get_home(hass)).async_set_users(new, users)
     hass.config_entries.async_schedule_reload(entry.entry_id)
 
 
@@ -72,14 +78,9 @@ def _move_registries(
 
 
 @callback
-def _move_people(hass: HomeAssistant, old: str, new: str | None) -> None:
-    """Put the new lock in the old one's place in everybody's list, or just strike the old one."""
+def _users(hass: HomeAssistant, device_id: str) -> list[str]:
+    """Return who may use a lock, also while the People entry is disabled."""
     if (entry := find_people_entry(hass)) is None:
-        return
-    for subentry in entry.get_subentries_of_type(SUBENTRY_PERSON):
-        locks = subentry.data["locks"]
-        if old in locks:
-            kept = [lock for lock in locks if lock != old] + ([] if new is None else [new])
-            hass.config_entries.async_update_subentry(
-                entry, subentry, data={**subentry.data, "locks": kept}
-            )
+        return []
+    persons = [Person.of(one) for one in entry.get_subentries_of_type(SUBENTRY_PERSON)]
+    return [person.id for person in persons if device_id in person.locks]
