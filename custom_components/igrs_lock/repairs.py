@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING, override
 
 from homeassistant.components.repairs import ConfirmRepairFlow, RepairsFlow
 
-from .const import ISSUE_CLOCK
+from .const import ISSUE_CLOCK, ISSUE_LOG_GAP
 from .home import lock_entries
 from .store import async_get_memory
 
 if TYPE_CHECKING:
     from homeassistant.components.repairs import RepairsFlowResult
     from homeassistant.core import HomeAssistant
-
 
 
 class VouchForClockFlow(ConfirmRepairFlow):
@@ -50,4 +49,8 @@ async def async_create_fix_flow(
     _hass: HomeAssistant, issue_id: str, _data: dict[str, str | int | float | None] | None
 ) -> RepairsFlow:
     """Return the flow for an issue."""
-    return VouchForClockFlow() if issue_id == ISSUE_CLOCK else PairAgainFlow()
+    if issue_id == ISSUE_CLOCK:
+        return VouchForClockFlow()
+    if issue_id.startswith(ISSUE_LOG_GAP):
+        return ConfirmRepairFlow()  # there is nothing to do but to know
+    return PairAgainFlow()

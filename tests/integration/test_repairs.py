@@ -4,8 +4,11 @@ from typing import TYPE_CHECKING, Any
 
 from bsld import advert
 from homeassistant.components.repairs import DOMAIN as REPAIRS
+from homeassistant.helpers import issue_registry as ir
 from world import DOMAIN
 
+from custom_components.igrs_lock.const import ISSUE_LOG_GAP
+from custom_components.igrs_lock.issues import async_raise_issue
 from custom_components.igrs_lock.repairs import PairAgainFlow, async_create_fix_flow
 
 if TYPE_CHECKING:
@@ -41,3 +44,16 @@ async def test_the_repair_of_a_lock_that_was_removed_meanwhile_does_nothing(
     flow.data = {"entry_id": "gone"}
     result = await flow.async_step_confirm({})
     assert result["type"] == "create_entry"
+
+
+async def test_a_gap_in_the_log_is_told_until_the_owner_has_read_it(
+    hass: HomeAssistant, world: World, lock: TestLock, entry: Any
+) -> None:
+    async_raise_issue(hass, entry.runtime_data, ISSUE_LOG_GAP, fixable=True)
+    flows = hass.data[REPAIRS]["flow_manager"]
+    issue = f"log_gap_{lock.unique_id}"
+    result = await flows.async_init(DOMAIN, data={"issue_id": issue})
+    assert result["description_placeholders"] == {"name": entry.title}
+    await flows.async_configure(result["flow_id"], {})
+    assert ir.async_get(hass).async_get_issue(DOMAIN, issue) is None
+    assert not hass.config_entries.flow.async_progress_by_handler(DOMAIN)
