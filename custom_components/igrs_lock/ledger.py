@@ -26,6 +26,7 @@ _LOGGER = logging.getLogger(__name__)
 
 _VERSION: Final = 1
 _FILE: Final = f"{DOMAIN}.people"
+_SAVE_DELAY: Final = 60
 
 __all__ = ["Doomed", "Grant", "Holder", "Ledger", "LockLedger"]
 
@@ -53,11 +54,11 @@ class Ledger:
             self._locks = {key: LockLedger.of(lock) for key, lock in data.get("locks", {}).items()}
             self.people = dict(data.get("people", {}))
         except HomeAssistantError, AttributeError, LookupError, TypeError, ValueError:
-            # Kin of IlpError too. The error may show what is in the file.
-            _LOGGER.error(
-                "The list of people's access cannot be read: every lock is read and asked about"
-            )
             self._locks, self.people = {}, {}
+        else:
+            return
+        # Without the error, which may show what is in the file.
+        _LOGGER.error("The list of people's access cannot be read: you are asked about every lock")
 
     # --- locks ----------------------------------------------------------------------------------
 
@@ -80,27 +81,23 @@ class Ledger:
         lock = self._locks.get(device_id)
         return None if lock is None else lock.holder(slot, counter)
 
-    async def async_forget_lock(self, device_id: str) -> None:
-        """Drop a lock that was removed from Home Assistant."""
-        if self._locks.pop(device_id, None) is not None:
-            await self.async_save()
-
     @callback
     def forget_lock(self, device_id: str) -> None:
         """Drop a lock that was removed from Home Assistant, on disk a moment later."""
         if self._locks.pop(device_id, None) is not None:
             self._store.async_delay_save(self._data, 0)
 
-    @callback
-    def renew_lock(self, device_id: str) -> LockLedger:
-        """Begin anew for a lock that was paired anew: its accounts and PINs are gone.
+    async def async_renew_lock(self, device_id: str) -> None:
+        """Begin anew for a lock that was just paired: it holds nobody but this home.
 
-        Who held which slot before stays known, since the log goes on. Not saved yet.
+        Who held which slot before stays known, since the log goes on, and so do new PINs.
+        LedgerNotSavedError.
         """
         before = self._locks.get(device_id, LockLedger())
-        lock = LockLedger(holders=before.holders)
-        self._locks[device_id] = lock
-        return lock
+        self._locks[device_id] = LockLedger(
+            epoch=0, accounts_counter=None, holders=before.holders, pins=before.pins
+        )
+        await self.async_save()
 
     # --- PINs -----------------------------------------------------------------------------------
 
@@ -126,7 +123,12 @@ class Ledger:
             await self._store.async_save(data)
             if await self._async_stored() != data:
                 _LOGGER.error("The list of people's access could not be stored on disk")
-                raise LedgerNotSavedError(self._hass.config.location_name)
+                raise LedgerNotSavedError("")
+
+    @callback
+    def async_save_soon(self) -> None:
+        """Write within a minute what would be no loss."""
+        self._store.async_delay_save(self._data, _SAVE_DELAY)
 
     async def _async_stored(self) -> dict[str, Any]:
         """Read what is on disk: another store has nothing in memory."""

@@ -5,7 +5,7 @@ Account IDs and PINs open doors: they are kept out of every repr.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final, Self
 
@@ -29,14 +29,14 @@ class Grant:
 
     `slot` is None until the lock told it. `settled` are the terms that were written, or that the
     owner let be though the lock differs; None until then. `lease_end` is the end that this home
-    wrote last: an end that somebody else wrote is never put off.
+    wrote last, None if somebody else did: that one is never put off.
     """
 
     account_id: bytes = field(repr=False)
     name: str
     slot: int | None = None
     settled: Terms | None = None
-    lease_end: int = 0
+    lease_end: int | None = None
     pin_taken: bool = False
 
     def as_dict(self) -> dict[str, Any]:
@@ -113,6 +113,14 @@ class Question:
     since: int = 0
     by: str = ""
 
+    def same_as(self, other: Question) -> bool:
+        """Whether it asks about the same as another, uses aside, which fall by themselves."""
+        if (self.kind, self.person_id) != (other.kind, other.person_id):
+            return False
+        if self.found is None or other.found is None:
+            return self.found is other.found
+        return replace(self.found, uses=other.found.uses) == other.found
+
     def as_dict(self) -> dict[str, Any]:
         """Return what is stored."""
         return {
@@ -172,11 +180,13 @@ class LockLedger:
     """What this home knows of the accounts on one lock, and what it means to do there.
 
     `known`: the lock's list as last read or written; None before it was ever read. `epoch` goes
-    with it. `accounts_counter`: every change of accounts recorded up to this counter is accounted
-    for; None: up to where the log is read first (the lock was just paired). `own`: counters above
+    with it (0 without `known`: the lock was just paired). `accounts_counter`: every change of
+    accounts recorded up to this counter is accounted for; None: up to where the log is read
+    first. `own`: counters above
     it that this home's own commands caused. `holders`: (slot, since counter, person ID, name).
     `pins`: digits that a person's account has not got yet, "" to take the PIN away. `foreign`:
-    accounts of nobody known that the owner lets be, by slot.
+    accounts of nobody known that the owner lets be. `ended`: people from whose list this lock is
+    being taken.
     """
 
     known: list[Account] | None = field(default=None, repr=False)
@@ -189,6 +199,7 @@ class LockLedger:
     questions: dict[str, Question] = field(default_factory=dict)
     holders: list[tuple[int, int, str | None, str]] = field(default_factory=list)
     pins: dict[str, str] = field(default_factory=dict, repr=False)
+    ended: list[str] = field(default_factory=list)
     intention: Intention | None = None
 
     def account(self, account_id: bytes) -> Account | None:
@@ -219,6 +230,7 @@ class LockLedger:
             "questions": {key: question.as_dict() for key, question in self.questions.items()},
             "holders": [list(holder) for holder in self.holders],
             "pins": dict(self.pins),
+            "ended": list(self.ended),
             "intention": None if self.intention is None else self.intention.as_dict(),
         }
 
@@ -240,6 +252,7 @@ class LockLedger:
                 for slot, since, person_id, name in data["holders"]
             ],
             pins={str(key): str(digits) for key, digits in data["pins"].items()},
+            ended=[str(person_id) for person_id in data["ended"]],
             intention=None if intention is None else Intention.of(intention),
         )
 

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 
-_RIGHTS: Final = (
+HOME_RIGHTS: Final = (
     ilp.Right.LOCK
     | ilp.Right.UNLOCK
     | ilp.Right.OPEN
@@ -266,17 +266,17 @@ async def _write_account(client: LockClient, account_id: bytes, digest: bytes) -
         found = [
             (slot, rights)
             for slot in range(ilp.UNKNOWN_SLOT)
-            for rights in (ilp.Right(0), _RIGHTS)
+            for rights in (ilp.Right(0), HOME_RIGHTS)
             if digest == ilp.account_digest([_account(slot, account_id, rights)])
         ]
         if not found:
             _LOGGER.warning("%s holds accounts that this home did not write", client.name)
             return None
         slot, rights = found[0]
-        if rights == _RIGHTS:
+        if rights == HOME_RIGHTS:
             return slot
     (enabled,) = await client.async_request(
-        ilp.requests.set_rights(slot, _RIGHTS, ilp.USES_UNLIMITED)
+        ilp.requests.set_rights(slot, HOME_RIGHTS, ilp.USES_UNLIMITED)
     )
     ilp.Status.of(enabled).ensure()
     return slot
