@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from homeassistant.const import CONF_ADDRESS, EVENT_HOMEASSISTANT_STOP, Platform
 from homeassistant.helpers import config_validation as cv
 
+from .actions import async_setup_actions
 from .const import CONF_LOCK_KEY, DOMAIN
 from .coordinator import IgrsLockConfigEntry, IgrsLockCoordinator
 from .home import async_get_home, is_people
@@ -34,8 +35,9 @@ PLATFORMS = (
 CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)
 
 
-async def async_setup(_hass: HomeAssistant, _config: ConfigType) -> bool:
+async def async_setup(hass: HomeAssistant, _config: ConfigType) -> bool:
     """Set up what does not belong to an entry: the actions."""
+    async_setup_actions(hass)
     return True
 
 

@@ -6,7 +6,9 @@ are read from the entry itself, whether it is loaded or not.
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
@@ -15,7 +17,7 @@ from homeassistant.util.hass_dict import HassKey
 
 from .const import CONF_CAPABILITIES, CONF_LOCK_KEY, CONF_TYPE, DOMAIN, SUBENTRY_PERSON, TYPE_PEOPLE
 from .errors import AccessPendingError, NotAllowedError, OperationError
-from .ilp import Capability, IlpError, account_key
+from .ilp import USES_KEEP, Capability, IlpError, account_key
 from .ledger import Ledger
 from .person import Person
 
@@ -30,6 +32,13 @@ if TYPE_CHECKING:
     from .coordinator import IgrsLockConfigEntry, IgrsLockCoordinator
 
 _LOGGER = logging.getLogger(__name__)
+
+_SETTLE_TIMEOUT: Final = 15.0
+"""Seconds that an action waits for a lock to be written to."""
+
+# States of `accounts.Access`.
+_PENDING: Final = ("pending", "removal_pending")
+_PROBLEMS: Final = ("question", "full", "failed")
 
 
 def is_people(entry: ConfigEntry[Any]) -> bool:
@@ -130,8 +139,25 @@ class Home:
     def async_people_changed(self) -> None:
         """Let every lock be written what changed: somebody was added, changed or removed."""
         for coordinator in self.coordinators.values():
-            _nudge_accounts(coordinator)
+            if (accounts := getattr(coordinator, "accounts", None)) is not None:
+                accounts.async_people_changed()
         self.async_access_changed()
+
+    @callback
+    def async_note_people(self) -> bool:
+        """Take people as they are now into the ledger; whether that is to be stored.
+
+        From there they come back if the People entry is removed and made again.
+        """
+        if (entry := self.people_entry) is None:
+            return False
+        people: dict[str, dict[str, Any]] = {
+            subentry.subentry_id: {"title": subentry.title, "data": dict(subentry.data)}
+            for subentry in entry.get_subentries_of_type(SUBENTRY_PERSON)
+        }
+        changed = people != self.ledger.people
+        self.ledger.people = people
+        return changed
 
     @callback
     def async_set_users(self, device_id: str, person_ids: Iterable[str]) -> None:
@@ -147,6 +173,18 @@ class Home:
             self.hass.config_entries.async_update_subentry(
                 entry, subentry, data=person.changed(locks=locks).as_data()
             )
+
+    @callback
+    def async_take_lock(self, person_id: str, device_id: str) -> None:
+        """Take a lock from a person's list."""
+        entry = self.people_entry
+        subentry = None if entry is None else entry.subentries.get(person_id)
+        if entry is None or subentry is None:
+            return
+        person = Person.of(subentry)
+        self.hass.config_entries.async_update_subentry(
+            entry, subentry, data=person.changed(locks=person.locks - {device_id}).as_data()
+        )
 
     @callback
     def async_keep_new_pin(self, token: str, digits: str) -> None:
@@ -167,14 +205,49 @@ class Home:
                     # The person is there, without a PIN, and nobody waits for an answer.
                     _LOGGER.exception("A new PIN could not be stored")
 
-    async def async_set_pin(self, person: Person, digits: str) -> None:
+    async def async_set_pin(
+        self, person: Person, digits: str, device_ids: Iterable[str] | None = None
+    ) -> None:
         """Keep a PIN ("" takes it away) until each of the person's keypads has it.
 
-        Kin of OperationError when it could not be stored.
+        Of those only `device_ids`, if given. Kin of OperationError when it could not be stored.
         """
         locks = person.locks & keypad_locks(self.hass)
+        if device_ids is not None:
+            locks &= {*device_ids}
         await self.ledger.async_set_pin(person.id, sorted(locks), digits)
         self.async_people_changed()
+
+    async def async_count_anew(self, person: Person) -> None:
+        """Let a person have all their uses again on every lock."""
+        for lock in self.ledger.locks.values():
+            grant = lock.grants.get(person.id)
+            if grant is not None and grant.settled is not None:
+                # A number that is never wanted: what is wanted differs then, and is written.
+                grant.settled = replace(grant.settled, uses=USES_KEEP)
+        await self.ledger.async_save()
+        self.async_people_changed()
+
+    async def async_settle(self, device_ids: Iterable[str]) -> None:
+        """Write what is pending to those of the locks that are in reach, and wait a little."""
+        tasks = [
+            coordinator.config_entry.async_create_background_task(
+                self.hass, _settle(coordinator), f"{coordinator.config_entry.title} people"
+            )
+            for device_id in device_ids
+            if (coordinator := self.coordinators.get(device_id)) is not None
+            and coordinator.available
+            and self.pending(device_id)
+        ]
+        if tasks:
+            # Not cancelled then: it goes on behind.
+            await asyncio.wait(tasks, timeout=_SETTLE_TIMEOUT)
+
+    def pending(self, device_id: str) -> bool:
+        """Whether anything about people waits to be written to a lock."""
+        coordinator = self.coordinators.get(device_id)
+        accounts = getattr(coordinator, "accounts", None)
+        return accounts is None or accounts.pending
 
     def pending_pins(self, but_of: str = "") -> set[str]:
         """Return the PINs that wait to be written, of everybody but one person."""
@@ -205,32 +278,32 @@ class Home:
         for listener in tuple(self._listeners):
             listener()
 
-    def access_of(self, person_id: str) -> dict[str, Access]:
-        """Return a person's access by device identifier, of the loaded locks."""
-        return {
-            device_id: access
-            for device_id, coordinator in self.coordinators.items()
-            for access in _access_list(coordinator)
+    def access_of(self, person_id: str) -> list[tuple[IgrsLockCoordinator, Access]]:
+        """Return a person's access to the loaded locks; also what is about to be removed."""
+        return [
+            (coordinator, access)
+            for coordinator in self.coordinators.values()
+            for access in access_list(coordinator)
             if access.person_id == person_id
-        }
+        ]
 
     def unwritten(self, person_id: str) -> tuple[set[str], set[str]]:
         """Return names of the locks where something waits to be written, and where it cannot be."""
-        names = lock_names(self.hass)
         person = self.persons().get(person_id)
-        found = self.access_of(person_id)
         # A lock whose entry is not loaded cannot be written to.
         pending = {
-            names[device_id]
-            for device_id in (person.locks if person is not None else frozenset())
-            if device_id in names and device_id not in found
+            name
+            for device_id, name in lock_names(self.hass).items()
+            if person is not None
+            and device_id in person.locks
+            and device_id not in self.coordinators
         }
         problem: set[str] = set()
-        for device_id, access in found.items():
-            if access.state in ("pending", "removal_pending") or access.pin == "pending":
-                pending.add(names[device_id])
-            elif access.state in ("question", "full", "failed") or access.pin == "taken":
-                problem.add(names[device_id])
+        for coordinator, access in self.access_of(person_id):
+            if access.state in _PROBLEMS or access.pin == "taken":
+                problem.add(coordinator.config_entry.title)
+            elif access.state in _PENDING or access.pin == "pending":
+                pending.add(coordinator.config_entry.title)
         return pending, problem
 
     async def async_identity(
@@ -272,22 +345,24 @@ class Home:
 
     @staticmethod
     def _access(coordinator: IgrsLockCoordinator, person: Person) -> Access | None:
-        for access in _access_list(coordinator):
+        for access in access_list(coordinator):
             if access.person_id == person.id:
                 return access
         return None
 
 
-def _access_list(coordinator: IgrsLockCoordinator) -> list[Access]:
+async def _settle(coordinator: IgrsLockCoordinator) -> None:
+    try:
+        await coordinator.accounts.async_settle()
+    except (OperationError, IlpError) as err:
+        # The job tries again by itself.
+        _LOGGER.debug("%s: not settled: %s", coordinator.config_entry.title, err)
+
+
+def access_list(coordinator: IgrsLockCoordinator) -> list[Access]:
+    """Return everybody's access to a lock."""
     accounts = getattr(coordinator, "accounts", None)
     return [] if accounts is None else accounts.access()
-
-
-def _nudge_accounts(coordinator: IgrsLockCoordinator) -> None:
-    if (sync := getattr(coordinator, "sync", None)) is not None:
-        from .sync import Job  # noqa: PLC0415 - it comes with the coordinator's
-
-        sync.nudge(Job.ACCOUNTS)
 
 
 _HOME: Final[HassKey[Home]] = HassKey(f"{DOMAIN}_home")

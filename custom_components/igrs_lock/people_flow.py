@@ -17,7 +17,12 @@ from homeassistant.config_entries import (
     UnknownSubEntry,
 )
 from homeassistant.const import CONF_NAME
-from homeassistant.helpers.selector import TextSelector, TextSelectorConfig, TextSelectorType
+from homeassistant.helpers.selector import (
+    BooleanSelector,
+    TextSelector,
+    TextSelectorConfig,
+    TextSelectorType,
+)
 from homeassistant.util.ulid import ulid_now
 
 from .errors import OperationError
@@ -43,6 +48,7 @@ from .pin import make_pin, weakness
 if TYPE_CHECKING:
     from .home import Home
 
+CONF_COUNT_ANEW: Final = "count_anew"
 CONF_PIN: Final = "pin"
 
 _PIN_SCHEMA: Final = vol.Schema(
@@ -173,8 +179,15 @@ class PersonFlow(ConfigSubentryFlow):
         if user_input is not None:
             changes, errors = read_times(user_input, self._person)
             if not errors:
-                return self._change(**changes)
-        return self._show("times", time_fields(), user_input or time_values(self._person), errors)
+                result = self._change(**changes)
+                if user_input.get(CONF_COUNT_ANEW) and result["reason"] == "person_saved":
+                    home = await async_get_home(self.hass)
+                    await home.async_count_anew(Person.of(self._get_reconfigure_subentry()))
+                return result
+        fields = time_fields()
+        if self._person.uses is not None:
+            fields[vol.Required(CONF_COUNT_ANEW, default=False)] = BooleanSelector()
+        return self._show("times", fields, user_input or time_values(self._person), errors)
 
     async def async_step_suspend(
         self, user_input: dict[str, Any] | None = None
