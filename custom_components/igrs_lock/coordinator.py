@@ -114,7 +114,7 @@ class IgrsLockCoordinator(PassiveBluetoothDataUpdateCoordinator):
         )
         self.client.on_event = self._async_event
         self.time_keeper = TimeKeeper(hass, self)
-        self.options = LockOptions(self)
+        self.options = LockOptions(hass, self)
         self.watch = Watch(hass, self)
         self.issues = IssueKeeper(hass, self)
         self._movement: Movement | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,33 +12,42 @@ from homeassistant.components.diagnostics import async_redact_data
 from homeassistant.loader import async_get_integration
 
 from .clock import kernel_synchronised
-from .const import CONF_ACCOUNT_ID, CONF_LOCK_KEY, DOMAIN
+from .const import CONF_ACCOUNT_ID, CONF_LOCK_KEY, DOMAIN, SUBENTRY_PERSON
+from .home import is_people
+from .ilp import Option
+from .person import Person
+from .state import CHANGED_BY, CONTROLLER_NAME
 
 if TYPE_CHECKING:
+    from homeassistant.config_entries import ConfigEntry
     from homeassistant.core import HomeAssistant
 
-    from .coordinator import IgrsLockConfigEntry
+    from .coordinator import IgrsLockCoordinator
 
 TO_REDACT: Final = frozenset((CONF_LOCK_KEY, CONF_ACCOUNT_ID))
 
 
 async def async_get_config_entry_diagnostics(
-    hass: HomeAssistant, entry: IgrsLockConfigEntry
+    hass: HomeAssistant, entry: ConfigEntry[Any]
 ) -> dict[str, Any]:
-    """Return what is known of a lock, its gateways and the last request."""
-    coordinator = entry.runtime_data
+    """Return what is known of a lock, its gateways and the last request; of people how many."""
+    version = str((await async_get_integration(hass, DOMAIN)).version)
+    if is_people(entry):
+        return {"version": version, "people": _people(entry)}
+    coordinator: IgrsLockCoordinator = entry.runtime_data
     tracker, client, address = coordinator.tracker, coordinator.client, coordinator.address
     now = MONOTONIC_TIME()
     heard = bluetooth.async_last_service_info(hass, address, connectable=False)
     return {
-        "version": str((await async_get_integration(hass, DOMAIN)).version),
+        "version": version,
         "entry": {
             "title": entry.title,
             "data": async_redact_data(dict(entry.data), TO_REDACT),
+            "options": dict(entry.options),
         },
         "state": None if coordinator.data is None else asdict(coordinator.data),
         "available": coordinator.available,
-        "changed_by": coordinator.changed_by,
+        "changed_by": _cause(coordinator.changed_by),
         "advertisements": {
             "counter": tracker.counter,
             "epoch": tracker.epoch,
@@ -45,7 +55,7 @@ async def async_get_config_entry_diagnostics(
             "new_counter_seconds_ago": _ago(now, tracker.advanced_at),
             "learned_interval": bluetooth.async_get_learned_advertising_interval(hass, address),
         },
-        "path": None if heard is None else heard.source,
+        "path": None if heard is None else _path(hass, heard),
         "gateways": [
             {
                 "name": path.scanner.name,
@@ -65,6 +75,16 @@ async def async_get_config_entry_diagnostics(
             "refusals": client.refusals,
             "last_request_ms": None if client.timing is None else client.timing.as_dict(),
         },
+        **_work(coordinator),
+        "options": {
+            option.name.lower(): coordinator.options.get(option)
+            for option in Option
+            if coordinator.options.get(option) is not None
+        },
+        "watch": {
+            "door_left_open": coordinator.watch.door_left_open,
+            "auto_lock_failed": coordinator.watch.auto_lock_failed,
+        },
         "clock": {
             "this_machine_synchronised": kernel_synchronised(),
             "owner_vouches": coordinator.memory.clock_vouched,
@@ -73,6 +93,37 @@ async def async_get_config_entry_diagnostics(
             "lock_off": client.clock_off,
         },
     }
+
+
+def _work(coordinator: IgrsLockCoordinator) -> dict[str, Any]:
+    """Return what waits to be done with the lock, and how many have access: not who."""
+    sync = getattr(coordinator, "sync", None)
+    log = getattr(coordinator, "log", None)
+    accounts = getattr(coordinator, "accounts", None)
+    return {
+        "sync": None if sync is None else sync.status(),
+        "log": None if log is None else {"cursor": log.cursor, "entries": len(log.entries)},
+        "accounts": None
+        if accounts is None
+        else dict(Counter(access.state.value for access in accounts.access())),
+    }
+
+
+def _people(entry: ConfigEntry[Any]) -> dict[str, int]:
+    """Return how many people of each kind there are."""
+    people = [Person.of(one) for one in entry.get_subentries_of_type(SUBENTRY_PERSON)]
+    return dict(Counter(person.kind.value for person in people))
+
+
+def _cause(changed_by: str | None) -> str | None:
+    """Return what moved the bolt; of a person only that it was one."""
+    return changed_by if changed_by in (None, *CHANGED_BY, CONTROLLER_NAME) else "a person"
+
+
+def _path(hass: HomeAssistant, heard: bluetooth.BluetoothServiceInfoBleak) -> dict[str, Any]:
+    scanner = bluetooth.async_scanner_by_source(hass, heard.source)
+    name = None if scanner is None else scanner.name
+    return {"name": name, "source": heard.source, "rssi": heard.rssi}
 
 
 def _ago(now: float, then: float | None) -> float | None:

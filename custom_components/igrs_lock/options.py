@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
-from homeassistant.core import CALLBACK_TYPE, callback
+from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
 
+from .device_information import async_refresh
 from .errors import NoAnswerError
 from .ilp import Capability, Event, IlpError, Option, OptionValue, Result, Status, requests
 from .ilp import RefusedError as Refused
@@ -37,25 +38,29 @@ class LockOptions:
     They are read once and kept across restarts; the lock's log tells when to read them again.
     """
 
-    def __init__(self, coordinator: IgrsLockCoordinator) -> None:
+    def __init__(self, hass: HomeAssistant, coordinator: IgrsLockCoordinator) -> None:
+        self._hass = hass
         self._coordinator = coordinator
         self._remembered = coordinator.remembered
+        self._restarted = False
         self._listeners: list[Callable[[], None]] = []
 
     @callback
     def async_start(self) -> CALLBACK_TYPE:
         """Begin; returns what ends it."""
-        coordinator = self._coordinator
-        sync, log = getattr(coordinator, "sync", None), getattr(coordinator, "log", None)
+        sync, log = (
+            getattr(self._coordinator, "sync", None),
+            getattr(self._coordinator, "log", None),
+        )
         if sync is None or log is None:
             return _nothing
         from .sync import Job
 
         sync.register(Job.OPTIONS, self.async_run)
-        if "options_read" not in self._remembered or any(
-            self._is_news(entry) for entry in log.entries
-        ):
+        if "options_read" not in self._remembered:
             self._nudge()
+        for entry in log.entries:
+            self._recorded(entry)
         return log.async_listen(self._recorded)
 
     def supported(self, option: Option) -> bool:
@@ -72,6 +77,10 @@ class LockOptions:
             requests.get_status(), *self._reading()
         )
         self._take(Status.of(status), values)
+        if self._restarted:
+            # Maybe with other firmware.
+            await async_refresh(self._hass, self._coordinator)
+            self._restarted = False
 
     async def async_set(self, option: Option, value: int) -> None:
         """Let the lock have an option and read it back. Kin of OperationError."""
@@ -127,13 +136,13 @@ class LockOptions:
 
     @callback
     def _recorded(self, entry: LogEntry) -> None:
-        if self._is_news(entry):
+        """Read again what a record tells to have changed, or what may have been in a gap."""
+        if (
+            entry.event in (Event.OPTION_CHANGED, Event.RESTARTED, None)
+            and self._remembered.get("options_read", 0) < entry.counter
+        ):
+            self._restarted |= entry.event is not Event.OPTION_CHANGED
             self._nudge()
-
-    def _is_news(self, entry: LogEntry) -> bool:
-        """Whether an option was changed after all were read, or may have been in a gap."""
-        read = self._remembered.get("options_read", 0)
-        return entry.event in (Event.OPTION_CHANGED, None) and entry.counter > read
 
     @callback
     def _nudge(self) -> None:

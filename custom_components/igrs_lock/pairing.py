@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from homeassistant.const import CONF_ADDRESS
 from homeassistant.util import dt as dt_util
 
-from . import clock, ilp
+from . import clock, device_information, ilp
 from .client import LockClient
 from .const import (
     ANSWER_TIMEOUT,
@@ -23,9 +23,6 @@ from .const import (
     CONF_ACCOUNT_SLOT,
     CONF_CAPABILITIES,
     CONF_LOCK_KEY,
-    CONF_MANUFACTURER,
-    CONF_MODEL,
-    CONF_SW_VERSION,
 )
 from .errors import (
     LockBusyError,
@@ -63,10 +60,6 @@ version the controller operates; the account is there so that the lock's list na
 """
 
 _BUSY_PAUSE: Final = 2.5  # a lock takes one PAIR_REQUEST in 2 s
-_MODEL_UUID: Final = "00002a24-0000-1000-8000-00805f9b34fb"
-_FIRMWARE_UUID: Final = "00002a26-0000-1000-8000-00805f9b34fb"
-_MANUFACTURER_UUID: Final = "00002a29-0000-1000-8000-00805f9b34fb"
-_TEXT_MAX: Final = 64
 
 
 class _Talk:
@@ -217,9 +210,7 @@ async def _complete(
         account_id = ilp.parse_account_id(pairing["account_id"])
         slot = await _write_account(client, account_id, ilp.AccountDigest.of(digest).digest)
         progress(0.9)
-        info, manufacturer, model, firmware = await client.async_read(
-            ilp.INFO_UUID, _MANUFACTURER_UUID, _MODEL_UUID, _FIRMWARE_UUID
-        )
+        info, *told = await client.async_read(ilp.INFO_UUID, *device_information.UUIDS)
         capabilities = ilp.Info.parse(info or b"").capabilities
     except ilp.IlpError as err:
         raise UnsupportedError(name) from err
@@ -231,9 +222,7 @@ async def _complete(
         CONF_ACCOUNT_ID: pairing["account_id"],
         CONF_ACCOUNT_SLOT: slot,
         CONF_CAPABILITIES: int(capabilities),
-        CONF_MANUFACTURER: _text(manufacturer),
-        CONF_MODEL: _text(model),
-        CONF_SW_VERSION: _text(firmware),
+        **device_information.entry_data(*told),
     }
 
 
@@ -295,11 +284,3 @@ def _account(slot: int, account_id: bytes, rights: ilp.Right) -> ilp.Account:
         last_minute=0,
         pin_set=False,
     )
-
-
-def _text(value: bytes | None) -> str | None:
-    """Return a text of the Device Information service, which anybody could have sent."""
-    if value is None:
-        return None
-    text = "".join(letter for letter in value.decode(errors="replace") if letter.isprintable())
-    return text.strip()[:_TEXT_MAX] or None

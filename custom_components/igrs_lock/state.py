@@ -7,7 +7,7 @@ from typing import Final, Self
 
 from .ilp import CONTROLLER_SLOT, Advertisement, Bolt, Door, Source, StateEvent
 
-_CONTROLLER_NAME: Final = "Home Assistant"
+CONTROLLER_NAME: Final = "Home Assistant"
 CAUSES: Final = {
     Source.KEYPAD: "keypad",
     Source.BY_HAND: "by_hand",
@@ -43,5 +43,5 @@ class LockState:
 def cause(event: StateEvent) -> str | None:
     """Return who or what moved the bolt: a name, or a key of CHANGED_BY; None when not known."""
     if event.source is Source.BLUETOOTH:
-        return _CONTROLLER_NAME if event.slot == CONTROLLER_SLOT else None
+        return CONTROLLER_NAME if event.slot == CONTROLLER_SLOT else None
     return CAUSES.get(event.source)

@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from homeassistant.components import bluetooth
+from homeassistant.config_entries import ConfigSubentry
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers.json import ExtendedJSONEncoder
 from world import SETUP_CODE
 
 from custom_components.igrs_lock import ilp
 from custom_components.igrs_lock.diagnostics import async_get_config_entry_diagnostics
+from custom_components.igrs_lock.home import find_people_entry
+from custom_components.igrs_lock.person import Person
 
 if TYPE_CHECKING:
     from homeassistant.core import HomeAssistant
@@ -44,7 +47,7 @@ async def test_diagnostics_tell_path_counter_gateways_and_timing(
     assert told["available"] is True
     assert told["state"]["bolt"] == ilp.Bolt.UNLOCKED
     assert told["advertisements"]["counter"] == lock.core.counter
-    assert told["path"] == world.near.source
+    assert told["path"] == {"name": world.near.name, "source": world.near.source, "rssi": -60}
     assert {gateway["name"]: gateway["rssi"] for gateway in told["gateways"]} == {
         world.near.name: -60,
         world.far.name: -85,
@@ -56,6 +59,10 @@ async def test_diagnostics_tell_path_counter_gateways_and_timing(
     assert timing["confirmed"] >= timing["answered"] >= timing["written"] >= 0
     assert told["clock"]["this_machine_synchronised"] in (True, False)
     assert told["entry"]["data"]["lock_key"] == "**REDACTED**"
+    assert told["options"]["sound"] == 1
+    assert told["watch"] == {"door_left_open": False, "auto_lock_failed": None}
+    assert set(told["sync"]) == {"log", "accounts", "options"}
+    assert told["log"]["cursor"] > 0
 
 
 async def test_diagnostics_of_a_lock_never_heard(
@@ -74,6 +81,23 @@ async def test_diagnostics_of_a_lock_never_heard(
     assert told["gateways"] == []
     assert told["advertisements"]["heard_seconds_ago"] is None
     assert told["connection"]["last_request_ms"] is None
+
+
+async def test_diagnostics_count_people_and_do_not_name_them(
+    hass: HomeAssistant, world: World, lock: TestLock, entry: Any
+) -> None:
+    people = find_people_entry(hass)
+    assert people is not None
+    data = Person("", "Anna", locks=frozenset((lock.unique_id,))).as_data()
+    subentry = ConfigSubentry(data=data, subentry_type="person", title="Anna", unique_id=None)
+    hass.config_entries.async_add_subentry(people, subentry)
+    entry.runtime_data.changed_by = "Anna"
+    told = await async_get_config_entry_diagnostics(hass, entry)
+    assert told["changed_by"] == "a person"
+    assert "Anna" not in json.dumps(told, cls=ExtendedJSONEncoder)
+    told = await async_get_config_entry_diagnostics(hass, people)
+    assert told["people"] == {"resident": 1}
+    assert "Anna" not in json.dumps(told, cls=ExtendedJSONEncoder)
 
 
 async def test_no_secret_is_in_diagnostics_states_or_logs(
