@@ -220,7 +220,7 @@ class Bench:
 
     def learn_handle(self) -> None:
         """Learn the request characteristic's handle from the integration's own connection."""
-        link = self.entry.runtime_data.client._link
+        link = self.entry.runtime_data.client.held.link
         self.handle = link._request.handle
 
 

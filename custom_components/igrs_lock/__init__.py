@@ -51,7 +51,7 @@ async def async_setup_entry(hass: HomeAssistant, entry: ConfigEntry[Any]) -> boo
 async def _async_setup_lock(hass: HomeAssistant, entry: IgrsLockConfigEntry) -> bool:
     """Set up a lock. It need not be in reach: its entities are unavailable until it is heard."""
     home = await async_get_home(hass)
-    coordinator = IgrsLockCoordinator(hass, entry, await async_get_memory(hass))
+    coordinator = IgrsLockCoordinator(hass, entry, await async_get_memory(hass), home)
     entry.runtime_data = coordinator
     await _settle_pairings(hass, entry)
 

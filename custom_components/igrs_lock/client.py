@@ -1,19 +1,20 @@
 """Requests to one lock: connection, session, one retry, and what failed in plain errors.
 
-Holds at most one connection, made when there is something to ask and kept for a few idle seconds,
-since gateways have few of them.
+A session is somebody's: this home's as controller, or a person's, who may do less.
 """
 
 import asyncio
 import logging
 import time
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from homeassistant.core import HomeAssistant, callback
 
-from .const import ANSWER_TIMEOUT, IDLE_HOLD
+from .const import ANSWER_TIMEOUT
 from .errors import (
+    AccessGoneError,
     GatewayBusyError,
     LockBusyError,
     NeedsPairingError,
@@ -22,11 +23,12 @@ from .errors import (
     OutOfReachError,
     UnsupportedError,
 )
+from .held import HeldLink
 from .ilp import (
     CLOCK_TOLERANCE,
-    CONTROLLER_SLOT,
     AuthenticationError,
     ClientSession,
+    Command,
     ErrorCode,
     IlpError,
     Kind,
@@ -42,12 +44,17 @@ from .ilp import (
     parse_error,
 )
 from .link import Link, LinkLostError
-from .session import Session, Timing
+from .session import Identity, Session, Timing
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Sequence
+    from collections.abc import AsyncGenerator, Callable
+
+__all__ = ["Identity", "LockClient", "always"]
 
 _LOGGER = logging.getLogger(__name__)
+
+_ENDING = frozenset((Result.UNKNOWN_ACCOUNT, Result.DISABLED))
+"""A person's session ends with one of these (rule 4)."""
 
 
 def _no_nonce() -> bytes | None:
@@ -55,13 +62,23 @@ def _no_nonce() -> bytes | None:
     return None
 
 
-def _always() -> bool:
+def always() -> bool:
     """Allow to send again, for requests that do no harm twice."""
     return True
 
 
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """What is asked, as whom, and what to do when the first try fails."""
+
+    requests: tuple[Request, ...]
+    identity: Identity
+    nonce: Callable[[], bytes | None]
+    may_repeat: Callable[[], bool]
+
+
 class LockClient:
-    """The controller's side of one lock (slot 255)."""
+    """This home's side of one lock: as controller (slot 255), or in a person's name."""
 
     def __init__(
         self,
@@ -74,14 +91,12 @@ class LockClient:
         link: Link | None = None,
     ) -> None:
         """Know the lock; `key` is its controller key, `link` one that is already connected."""
-        self._hass = hass
-        self._address = address
         self._device_id = device_id
-        self._key = key
+        self._controller = Identity.controller(key)
         self.name = name
         self.on_event: Callable[[StateEvent], None] = _ignore_event
         self.refusals = 0
-        """Sessions in a row whose key the lock did not accept (source 1 only)."""
+        """Controller sessions in a row whose key the lock did not accept (source 1 only)."""
         self.clock_off = False
         """Whether the last answer's time was missing or more than 2 s off."""
         self.timing: Timing | None = None
@@ -90,47 +105,48 @@ class LockClient:
         self._lock = asyncio.Lock()
         self._retried = False
         self._asked = False  # the newest session's nonce is a CHALLENGE's
-        self._link: Link | None = None
         # Newest first; an older one stays until an answer tells which of them the lock took.
         self._sessions: list[Session] = []
         self._inbox: asyncio.Queue[Reply | LockError | LinkLostError | bytes] = asyncio.Queue()
-        self._holders = 0
-        self._closed = False
-        self._idle_timer: asyncio.TimerHandle | None = None
+        self.held = HeldLink(hass, address, name, self._lock, self._received, self._lost)
+        """The connection."""
         if link is not None:
-            self._use(link)
+            self.held.use(link)
 
     @property
     def session_alive(self) -> bool:
         """Whether the lock could tell a change of state right now, by a sealed event."""
-        return self._link is not None and bool(self._sessions)
+        return self.held.link is not None and bool(self._sessions)
 
     async def async_request(
         self,
         *requests: Request,
         nonce: Callable[[], bytes | None] = _no_nonce,
-        may_repeat: Callable[[], bool] = _always,
-        wanted: Callable[[], bool] = _always,
+        may_repeat: Callable[[], bool] = always,
+        wanted: Callable[[], bool] = always,
+        identity: Identity | None = None,
     ) -> list[Reply]:
         """Send requests in one message and return their answers in order.
 
-        Without a running session the message itself opens one: on `nonce()`, the advertised one,
-        or else on one the lock is asked for. `may_repeat` is asked right before anything is sent
+        Without a running session of this `identity` (None: the controller) the message itself
+        opens one: on `nonce()`, the advertised one, or else on one the lock is asked for. `may_repeat` is asked right before anything is sent
         again: once with the nonce of an ERROR or after an answer that it came too late, once on a
         new connection. `wanted` is asked when it is this request's turn: LockBusyError when it has
-        waited too long. Raises kin of OperationError.
+        waited too long. Raises kin of OperationError; AccessGoneError when the lock does not accept
+        a person's key. What a person may not do the answers say.
         """
+        call = _Call(requests, identity or self._controller, nonce, may_repeat)
         async with self._lock:
             if not wanted():
                 raise LockBusyError(self.name)
-            self._cancel_idle()
-            self.timing = Timing(held=self._link is not None, started=time.monotonic())
+            self.held.cancel_idle()
+            self.timing = Timing(held=self.held.link is not None, started=time.monotonic())
             self._retried = False
             try:
-                return await self._reconnecting(requests, nonce, may_repeat)
+                return await self._reconnecting(call)
             except LockError as err:
                 await self._drop()
-                raise self._refusal(err) from err
+                raise self._refusal(err, call.identity) from err
             except OperationError:
                 raise
             except BaseException:
@@ -138,20 +154,20 @@ class LockClient:
                 await self._drop()
                 raise
             finally:
-                self._arm_idle()
+                self.held.arm_idle()
 
     async def async_read(self, *uuids: str) -> list[bytes | None]:
         """Read characteristics, None for missing ones. Not authenticated: only for showing."""
         async with self._lock:
-            self._cancel_idle()
+            self.held.cancel_idle()
             try:
-                link = self._link or await self._connect()
+                link = self.held.link or await self._connect()
                 return [await link.read(uuid) for uuid in uuids]
             except LinkLostError as err:
                 await self._drop()
                 raise NoAnswerError(self.name) from err
             finally:
-                self._arm_idle()
+                self.held.arm_idle()
 
     @callback
     def confirmed(self) -> None:
@@ -159,54 +175,38 @@ class LockClient:
         self._timing.confirmed = self._timing.elapsed()
 
     @asynccontextmanager
-    async def hold(self) -> AsyncGenerator[None]:
-        """Keep the connection while an event is awaited on it."""
-        self._holders += 1
-        try:
-            yield
-        finally:
-            self._holders -= 1
-            if not self._lock.locked():
-                self._arm_idle()
-
-    @asynccontextmanager
     async def suspended(self) -> AsyncGenerator[None]:
         """Let go of the lock and ask it nothing meanwhile; what was under way ends first."""
         async with self._lock:
-            self._cancel_idle()
+            self.held.cancel_idle()
             await self._drop()
             yield
 
     async def async_disconnect(self) -> None:
         """End the connection; the next request makes a new one."""
-        self._cancel_idle()
+        self.held.cancel_idle()
         self._inbox.put_nowait(LinkLostError("the connection was ended here"))
         await self._drop()
 
     async def async_close(self) -> None:
         """End the connection for good."""
-        self._closed = True
+        self.held.close()
         await self.async_disconnect()
 
     # --- one request ----------------------------------------------------------------------------
 
-    async def _reconnecting(
-        self,
-        requests: Sequence[Request],
-        nonce: Callable[[], bytes | None],
-        may_repeat: Callable[[], bool],
-    ) -> list[Reply]:
+    async def _reconnecting(self, call: _Call) -> list[Reply]:
         try:
-            return await self._attempt(requests, nonce, may_repeat)
+            return await self._attempt(call)
         except (LinkLostError, TimeoutError) as err:
             _LOGGER.debug("%s: %r, connecting once more", self.name, err)
             await self._drop()
             # Nothing was written yet: then even *open* may be tried again.
-            if self._timing.written is not None and not may_repeat():
+            if self._timing.written is not None and not call.may_repeat():
                 raise NoAnswerError(self.name) from err
         written = self._timing.written is not None
         try:
-            return await self._attempt(requests, nonce, may_repeat)
+            return await self._attempt(call)
         except (LinkLostError, TimeoutError) as err:
             _LOGGER.debug("%s: %r", self.name, err)
             await self._drop()
@@ -217,30 +217,25 @@ class LockClient:
             # What came of the first message is not known, and that is what matters now.
             raise NoAnswerError(self.name) from err
 
-    async def _attempt(
-        self,
-        requests: Sequence[Request],
-        nonce: Callable[[], bytes | None],
-        may_repeat: Callable[[], bool],
-    ) -> list[Reply]:
-        link = self._link or await self._connect()
+    async def _attempt(self, call: _Call) -> list[Reply]:
+        link = self.held.link or await self._connect()
         # Connecting takes seconds, in which what was sent before may have been seen to be done.
-        if self._timing.written is not None and not may_repeat():
+        if self._timing.written is not None and not call.may_repeat():
             raise NoAnswerError(self.name)
         self._drain()
-        if self._sessions:
+        if self._sessions and self._sessions[0].identity == call.identity:
             session = self._sessions[0]
-            await link.send(session.secured.seal(session.stamp(requests)))
+            await link.send(session.secured.seal(session.stamp(call.requests)))
             self._written()
-        elif (advertised := nonce()) is not None:
+        elif (advertised := call.nonce()) is not None:
             # The fast path: the first thing written after connecting, before notifications.
-            await self._open(link, NonceSource.ADVERTISED, advertised, requests)
+            await self._open(link, NonceSource.ADVERTISED, advertised, call)
         else:
-            await self._open(link, NonceSource.CHALLENGE, await self._challenge(link), requests)
+            await self._open(link, NonceSource.CHALLENGE, await self._challenge(link), call)
             self._asked = True
         await link.listen()
         try:
-            replies = await self._replies(len(requests))
+            replies = await self._replies(call)
         except LockError as err:
             # Not authenticated, so it is worth one retry of this request and nothing more
             # (section 4). Nor may it say that the key is refused, unless the lock was asked for
@@ -248,23 +243,24 @@ class LockClient:
             worth = err.code in (ErrorCode.TRY_AGAIN, ErrorCode.NO_SESSION) or (
                 err.code is ErrorCode.AUTHENTICATION_FAILED and not self._asked
             )
-            if self._retried or not worth or not may_repeat():
+            if self._retried or not worth or not call.may_repeat():
                 raise
             self._retried = True
             fresh = err.nonce
         else:
-            if any(reply.result is not Result.TOO_OLD for reply in replies) or not may_repeat():
+            late = all(reply.result is Result.TOO_OLD for reply in replies)
+            if not late or not call.may_repeat():
                 return replies
             # Nothing was done (rule 5): once more in a new session.
             fresh = await self._challenge(link)
-        await self._open(link, NonceSource.CHALLENGE, fresh, requests)
-        return await self._replies(len(requests))
+        await self._open(link, NonceSource.CHALLENGE, fresh, call)
+        return await self._replies(call)
 
-    async def _open(
-        self, link: Link, source: NonceSource, nonce: bytes, requests: Sequence[Request]
-    ) -> None:
-        session = Session(ClientSession(self._key, self._device_id, CONTROLLER_SLOT, source, nonce))
-        message = session.secured.open(session.stamp(requests))
+    async def _open(self, link: Link, source: NonceSource, nonce: bytes, call: _Call) -> None:
+        identity = call.identity
+        secured = ClientSession(identity.key, self._device_id, identity.slot, source, nonce)
+        session = Session(secured, identity)
+        message = secured.open(session.stamp((*identity.opening(), *call.requests)))
         self._sessions.insert(0, session)
         self._asked = False
         self._timing.sessions += 1
@@ -286,21 +282,30 @@ class LockClient:
                     case LinkLostError() as err:
                         raise err
 
-    async def _replies(self, count: int) -> list[Reply]:
+    async def _replies(self, call: _Call) -> list[Reply]:
+        """Return the answers to what was asked, without that to the opening of a session."""
         replies: list[Reply] = []
         async with asyncio.timeout(ANSWER_TIMEOUT):
-            while len(replies) < count:
+            while len(replies) < len(call.requests):
                 match await self._inbox.get():
+                    case Reply(command=Command.AUTHENTICATE):
+                        # Refused, it ends the session: the answers that follow say why.
+                        pass
                     case Reply() as reply:
                         replies.append(reply)
                     case (LockError() | LinkLostError()) as err:
                         raise err
         self._timing.answered = self._timing.elapsed()
         self.refusals = 0
+        if call.identity.is_person and any(reply.result in _ENDING for reply in replies):
+            self._sessions.clear()
         return replies
 
-    def _refusal(self, err: LockError) -> OperationError:
+    def _refusal(self, err: LockError, identity: Identity) -> OperationError:
         match err.code:
+            case ErrorCode.AUTHENTICATION_FAILED if identity.is_person:
+                # Says nothing of the home's own key.
+                return AccessGoneError(self.name, person=identity.name)
             case ErrorCode.AUTHENTICATION_FAILED if self._asked:
                 self.refusals += 1
                 return NeedsPairingError(self.name)
@@ -314,65 +319,19 @@ class LockClient:
     # --- the connection -------------------------------------------------------------------------
 
     async def _connect(self) -> Link:
-        self._check_open()
-        link = await Link.connect(self._hass, self._address, self.name)
-        try:
-            self._check_open()
-        except NoAnswerError:
-            await link.disconnect()
-            raise
-        self._use(link)
+        link = await self.held.connect()
         self._timing.connections += 1
         self._timing.connected = self._timing.elapsed()
         return link
 
-    def _check_open(self) -> None:
-        """NoAnswerError once the client was closed, which may happen while it connects."""
-        if self._closed:
-            raise NoAnswerError(self.name)
-
-    @callback
-    def _use(self, link: Link) -> None:
-        link.received = self._received
-        link.lost = self._lost
-        self._link = link
-
     async def _drop(self) -> None:
         self._sessions.clear()
-        link, self._link = self._link, None
-        if link is not None:
-            await link.disconnect()
+        await self.held.drop()
 
     @callback
     def _lost(self) -> None:
-        self._link = None
         self._sessions.clear()
         self._inbox.put_nowait(LinkLostError("the link was lost"))
-
-    @callback
-    def _arm_idle(self) -> None:
-        self._cancel_idle()
-        if self._link is not None and not self._holders:
-            self._idle_timer = self._hass.loop.call_later(IDLE_HOLD, self._idle)
-
-    @callback
-    def _cancel_idle(self) -> None:
-        if self._idle_timer is not None:
-            self._idle_timer.cancel()
-            self._idle_timer = None
-
-    @callback
-    def _idle(self) -> None:
-        self._idle_timer = None
-        self._hass.async_create_background_task(
-            self._drop_idle(), f"{self.name} idle", eager_start=True
-        )
-
-    async def _drop_idle(self) -> None:
-        async with self._lock:
-            # Somebody may have used it while this waited.
-            if not self._holders and self._idle_timer is None:
-                await self._drop()
 
     # --- what comes in --------------------------------------------------------------------------
 

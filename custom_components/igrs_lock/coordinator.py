@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import math
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, override
 
@@ -19,26 +18,19 @@ from homeassistant.core import CALLBACK_TYPE, HassJob, HomeAssistant, callback
 from homeassistant.helpers import issue_registry as ir
 from homeassistant.helpers.event import async_call_later
 
-from .client import LockClient
+from .client import LockClient, always
 from .const import (
     ADVERTISEMENT_MAX_AGE,
-    AUTHENTICATION_FAILURES,
     CONF_CAPABILITIES,
     CONF_LOCK_KEY,
     DOMAIN,
     ISSUE_RESET_ELSEWHERE,
     LOG_BITS_PERIOD,
-    MOVEMENT_TIMEOUT,
-    QUEUE_MAX_AGE,
     RESET_SILENCE,
     SILENCE_INTERVALS,
     SILENCE_MIN,
 )
-from .errors import (
-    DoorOpenError,
-    OperationError,
-    UnconfirmedError,
-)
+from .errors import OperationError
 from .ilp import (
     COUNTER_EXPIRY,
     SERVICE_UUID,
@@ -54,7 +46,6 @@ from .ilp import (
     Operation,
     Reply,
     Request,
-    Result,
     StateEvent,
     Status,
     controller_key,
@@ -63,17 +54,23 @@ from .ilp import (
     requests,
 )
 from .issues import IssueKeeper
-from .movement import Movement, moves, refusal
+from .operation import Operator
 from .options import LockOptions
 from .state import LockState, cause
+from .sync import Sync
 from .timekeeper import TimeKeeper
 from .watch import Watch
 
 if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager
     from datetime import datetime
 
     from homeassistant.components.bluetooth import BluetoothServiceInfoBleak
 
+    from .client import Identity
+    from .home import Home
     from .store import Memory
 
 _LOGGER = logging.getLogger(__name__)
@@ -94,12 +91,15 @@ class IgrsLockCoordinator(PassiveBluetoothDataUpdateCoordinator):
 
     config_entry: IgrsLockConfigEntry
 
-    def __init__(self, hass: HomeAssistant, entry: IgrsLockConfigEntry, memory: Memory) -> None:
+    def __init__(
+        self, hass: HomeAssistant, entry: IgrsLockConfigEntry, memory: Memory, home: Home
+    ) -> None:
         super().__init__(hass, _LOGGER, entry.data[CONF_ADDRESS], BluetoothScanningMode.PASSIVE)
         self.config_entry = entry
         device_id = device_id_from_address(self.address)
         self.device_id = format_device_id(device_id)
         self.capabilities = Capability(entry.data[CONF_CAPABILITIES])
+        self.home = home
         self.memory = memory
         self.remembered = memory.lock(self.device_id)
         self.data: LockState | None = None
@@ -113,16 +113,17 @@ class IgrsLockCoordinator(PassiveBluetoothDataUpdateCoordinator):
             hass, self.address, entry.title, device_id, controller_key(self._key[1])
         )
         self.client.on_event = self._async_event
+        self.operator = Operator(self)
+        self.sync = Sync(hass, self)
         self.time_keeper = TimeKeeper(hass, self)
         self.options = LockOptions(hass, self)
         self.watch = Watch(hass, self)
         self.issues = IssueKeeper(hass, self)
-        self._movement: Movement | None = None
-        self._changes = 0
+        self.changes = 0
+        """Changes of the bolt seen so far."""
         self._shown: tuple[LockState, str | None, bool] | None = None
         self._proved_at = MONOTONIC_TIME()
         self._proved_writes = 0
-        self._operating = asyncio.Lock()
         self._stopped = False
         self._cancel_check: CALLBACK_TYPE | None = None
         self._ask_task: asyncio.Task[None] | None = None
@@ -141,6 +142,7 @@ class IgrsLockCoordinator(PassiveBluetoothDataUpdateCoordinator):
                 self.hass, self._async_heard, self.address
             ),
             self.time_keeper.async_start(),
+            self.sync.async_start(),
             self.options.async_start(),
             self.watch.async_start(),
             self.issues.async_start(),
@@ -153,13 +155,13 @@ class IgrsLockCoordinator(PassiveBluetoothDataUpdateCoordinator):
         """Let nothing that still comes in start anything."""
         self._stopped = True
         self._async_cancel_check()
-        if self._movement is not None:
-            self._movement.abandon()
+        self.operator.abandon()
 
     @property
     def moving(self) -> Operation | None:
         """The operation this home asked for, while its end is not known."""
-        return self._movement.operation if self._movement is not None else None
+        movement = self.operator.movement
+        return movement.operation if movement is not None else None
 
     # --- what the lock advertises ---------------------------------------------------------------
 
@@ -209,8 +211,8 @@ class IgrsLockCoordinator(PassiveBluetoothDataUpdateCoordinator):
         self.remembered["log_bits"] = advertisement.log_bits
         self._async_prove(now)
         self._async_take(LockState.advertised(advertisement))
-        if self._movement is not None:
-            self._movement.take_advertisement(advertisement)
+        if self.operator.movement is not None:
+            self.operator.movement.take_advertisement(advertisement)
         if not advertisement.clock_trusted:
             self.time_keeper.async_nudge(wrong=True)
 
@@ -268,7 +270,7 @@ class IgrsLockCoordinator(PassiveBluetoothDataUpdateCoordinator):
             if epoch != self.tracker.epoch:
                 self.tracker.set_epoch(epoch)
             # An advertisement may have overtaken the answer.
-            self._async_answered(Status.of(status), down=self.tracker.counter == counter)
+            self.async_answered(Status.of(status), down=self.tracker.counter == counter)
         except (OperationError, IlpError) as err:
             _LOGGER.debug("%s: no status: %s", self.config_entry.title, err)
 
@@ -283,15 +285,20 @@ class IgrsLockCoordinator(PassiveBluetoothDataUpdateCoordinator):
             self._async_prove(self._async_adopt(event.counter))
             state = self._told(event.bolt, event.door, event.battery)
         if event.event in _BOLT_EVENTS:
-            self.changed_by = cause(event)
+            self.changed_by = cause(event, self._name_of(event))
             self.remembered["bolt"] = event.bolt
         if state is not None:
             self._async_take(state)
-        if self._movement is not None:
-            self._movement.take_event(event)
+        if self.operator.movement is not None:
+            self.operator.movement.take_event(event)
+
+    def _name_of(self, event: StateEvent) -> str | None:
+        """Return who the event's slot belongs to."""
+        holder = self.home.ledger.holder(self.device_id, event.slot, event.counter)
+        return None if holder is None else holder.name
 
     @callback
-    def _async_answered(self, status: Status, *, down: bool = False) -> None:
+    def async_answered(self, status: Status, *, down: bool = False) -> None:
         """Take a status; with `down` also one with a lower counter than what was heard."""
         if not down and self.tracker.counter is not None and status.counter < self.tracker.counter:
             return
@@ -323,7 +330,7 @@ class IgrsLockCoordinator(PassiveBluetoothDataUpdateCoordinator):
                 self.changed_by = None
             self.remembered["bolt"] = state.bolt
         if self.data is None or state.bolt is not self.data.bolt:
-            self._changes += 1
+            self.changes += 1
         self.data = state
         self.remembered["counter"] = self.tracker.counter
         self.remembered["epoch"] = self.tracker.epoch
@@ -351,9 +358,15 @@ class IgrsLockCoordinator(PassiveBluetoothDataUpdateCoordinator):
             _LOGGER.info("%s is back", self.config_entry.title)
         self._async_check_later(self._proved_until(now) - now)
         self.time_keeper.async_nudge()
+        self.sync.async_reached()
 
     @callback
-    def _async_doubt(self) -> None:
+    def async_not_done(self) -> None:
+        """Take an authentic answer that nothing was done of what was written."""
+        self._proved_writes = self.client.writes
+
+    @callback
+    def async_doubt(self) -> None:
         """Show no bolt if nothing was heard of the lock since something was written to it.
 
         What it did then nobody knows; the next authentic packet tells. The same holds for a
@@ -401,96 +414,45 @@ class IgrsLockCoordinator(PassiveBluetoothDataUpdateCoordinator):
 
     # --- what this home wants of the lock -------------------------------------------------------
 
+    def async_hold(self) -> AbstractAsyncContextManager[None]:
+        """Keep the connection for several requests; the first of them makes it."""
+        return self.operator.hold()
+
     async def async_request(
-        self, *wanted: Request, operation: Operation | None = None, asked_at: float = math.inf
+        self,
+        *wanted: Request,
+        may_repeat: Callable[[], bool] = always,
+        identity: Identity | None = None,
     ) -> list[Reply]:
-        """Send requests by the fastest way; kin of OperationError, noting a refused key.
+        """Send requests that can wait for people at the door; kin of OperationError.
 
-        `asked_at` is when somebody wanted the operation, in monotonic seconds.
+        `may_repeat` and `identity` as in `LockClient.async_request`.
         """
-        changes = self._changes
+        return await self.operator.async_request(*wanted, may_repeat=may_repeat, identity=identity)
 
-        def may_repeat() -> bool:
-            # A second *open* would open a door that somebody closed meanwhile.
-            return operation is not Operation.OPEN or self._changes == changes
+    async def async_operate(
+        self,
+        operation: Operation,
+        identity: Identity | None = None,
+        *,
+        asked_at: float | None = None,
+    ) -> None:
+        """Lock, unlock or open in somebody's name, and wait until the lock says that it is done.
 
-        def still_wanted() -> bool:
-            # Whoever wanted in has gone: a door must not unlock by itself later.
-            return operation is Operation.LOCK or MONOTONIC_TIME() - asked_at <= QUEUE_MAX_AGE
-
-        try:
-            replies = await self.client.async_request(
-                *wanted, nonce=self._nonce, may_repeat=may_repeat, wanted=still_wanted
-            )
-        except OperationError:
-            if self.client.refusals >= AUTHENTICATION_FAILURES:
-                self.config_entry.async_start_reauth(self.hass)
-            raise
-        self._async_key_accepted()
-        if self.client.clock_off and not self._stopped:
-            self.time_keeper.async_nudge(wrong=True)
-        return replies
+        `asked_at` is when somebody wanted it, in monotonic seconds, None for now. Kin of
+        OperationError.
+        """
+        asked_at = time.monotonic() if asked_at is None else asked_at
+        await self.operator.async_operate(operation, identity, asked_at)
 
     @callback
-    def _async_key_accepted(self) -> None:
-        """Take back a request to pair anew that nobody has begun to follow."""
-        if self.tracker.exhausted:
-            return
-        flows = self.hass.config_entries.flow
-        for flow in self.config_entry.async_get_active_flows(self.hass, {SOURCE_REAUTH}):
-            if flow.get("step_id") == "reauth_confirm":
-                flows.async_abort(flow["flow_id"])
-
-    async def async_operate(self, operation: Operation) -> None:
-        """Lock, unlock or open, and wait until the lock says that it is done.
-
-        One at a time. Raises kin of OperationError; whatever happens, the state shown is what the
-        lock said, or unknown when nobody can tell what came of it.
-        """
-        asked_at = MONOTONIC_TIME()
-        async with self._operating:
-            await self._async_operate(operation, asked_at)
-
-    async def _async_operate(self, operation: Operation, asked_at: float) -> None:
-        name = self.config_entry.title
+    def async_give_way(self) -> None:
+        """Let a person go first, before the question that only follows from doubts."""
         if self._ask_task is not None:
-            self._ask_task.cancel()  # a person goes first
-        self._movement = movement = Movement(operation, name)
-        self.async_update_listeners()
-        try:
-            async with self.client.hold():
-                (reply,) = await self.async_request(
-                    requests.operate(operation), operation=operation, asked_at=asked_at
-                )
-                try:
-                    status = Status.of(reply)
-                except IlpError as err:
-                    raise UnconfirmedError(name) from err
-                self._async_answered(status)
-                if moves(status, operation):
-                    movement.accepted(status.counter, status.bolt)
-                    async with asyncio.timeout(MOVEMENT_TIMEOUT):
-                        await movement.ended()
-                elif status.result is not Result.DONE:
-                    raise refusal(status.result, name)
-                self.client.confirmed()
-        except TimeoutError as err:
-            raise UnconfirmedError(name) from err
-        finally:
-            self._movement = None
-            self._async_doubt()
-            self.async_update_listeners()
-        if operation is Operation.LOCK and self.data is not None and self.data.door is Door.OPEN:
-            raise DoorOpenError(name)
+            self._ask_task.cancel()
 
-    def _nonce(self) -> bytes | None:
-        """Return the advertised nonce where the lock would take it."""
-        advertisement = self.tracker.advertisement
-        if (
-            advertisement is None
-            or not advertisement.clock_trusted
-            or self.client.clock_off
-            or self.tracker.exhausted
-        ):
-            return None
-        return advertisement.nonce
+    @callback
+    def async_clock_told(self, *, off: bool) -> None:
+        """Note whether the lock's time was off in an answer."""
+        if off and not self._stopped:
+            self.time_keeper.async_nudge(wrong=True)

@@ -126,6 +126,30 @@ class AccessPendingError(OperationError):
     key = "access_pending"
 
 
+class NoRightError(OperationError):
+    """The lock does not let this person do that; placeholder `person`."""
+
+    key = "no_right"
+
+
+class OutsideHoursError(OperationError):
+    """The lock does not let this person in now; placeholder `person`."""
+
+    key = "outside_hours"
+
+
+class AccessGoneError(OperationError):
+    """The lock does not know this person any more; placeholder `person`."""
+
+    key = "access_gone"
+
+
+class AccessSuspendedError(OperationError):
+    """This person's access is suspended or used up; placeholder `person`."""
+
+    key = "access_suspended"
+
+
 class LedgerNotSavedError(OperationError):
     """What is meant to be written to a lock could not be stored on disk first."""
 

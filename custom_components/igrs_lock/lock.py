@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any, Final, override
 
 from homeassistant.components.lock import LockEntity, LockEntityDescription
@@ -106,17 +107,28 @@ class IgrsLock(IgrsLockEntity, LockEntity):
     @override
     async def async_lock(self, **kwargs: Any) -> None:
         """Move the bolt out."""
-        await self.coordinator.async_operate(Operation.LOCK)
+        await self._async_operate(Operation.LOCK)
 
     @override
     async def async_unlock(self, **kwargs: Any) -> None:
         """Move the bolt in."""
-        await self.coordinator.async_operate(Operation.UNLOCK)
+        await self._async_operate(Operation.UNLOCK)
 
     @override
     async def async_open(self, **kwargs: Any) -> None:
         """Move the bolt in and pull the latch."""
-        await self.coordinator.async_operate(Operation.OPEN)
+        await self._async_operate(Operation.OPEN)
+
+    async def _async_operate(self, operation: Operation) -> None:
+        """Operate as whoever asks: a user who is tied to a person may no more than that person.
+
+        Automations and voice are nobody's: then it is this home itself.
+        """
+        # Both before anything is awaited: the next call sets another context.
+        context, asked_at = self._context, time.monotonic()
+        coordinator = self.coordinator
+        identity = await coordinator.home.async_identity(coordinator, context)
+        await coordinator.async_operate(operation, identity, asked_at=asked_at)
 
     def _moves(self, operation: Operation, bolt: Bolt) -> bool:
         if (moving := self.coordinator.moving) is not None:

@@ -40,8 +40,11 @@ class LockState:
         )
 
 
-def cause(event: StateEvent) -> str | None:
-    """Return who or what moved the bolt: a name, or a key of CHANGED_BY; None when not known."""
+def cause(event: StateEvent, holder: str | None) -> str | None:
+    """Return who or what moved the bolt: a name, or a key of CHANGED_BY; None when not known.
+
+    `holder` is the name of whoever has the event's slot.
+    """
     if event.source is Source.BLUETOOTH:
-        return CONTROLLER_NAME if event.slot == CONTROLLER_SLOT else None
-    return CAUSES.get(event.source)
+        return CONTROLLER_NAME if event.slot == CONTROLLER_SLOT else holder
+    return holder or CAUSES.get(event.source)

@@ -426,7 +426,7 @@ async def test_an_unlock_that_waited_behind_another_operation_too_long_is_not_do
 ) -> None:
     """Whoever wanted in has gone: a door does not unlock by itself later."""
     coordinator = entry.runtime_data
-    async with coordinator._operating:
+    async with coordinator.operator._operating:
         waiting = hass.async_create_task(coordinator.async_operate(Operation.UNLOCK))
         await world.advance(11)
     with pytest.raises(LockBusyError):
@@ -467,7 +467,7 @@ async def test_open_is_not_sent_again_when_its_effect_is_seen_during_the_reconne
     async def seeing(*given: Any) -> Link:
         link = await connect(*given)
         if coordinator.client.timing.written is not None:
-            coordinator._changes += 1  # what an authentic advertisement of a moved bolt does
+            coordinator.changes += 1  # what an authentic advertisement of a moved bolt does
         return link
 
     monkeypatch.setattr(Link, "connect", seeing)

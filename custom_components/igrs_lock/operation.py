@@ -1,0 +1,213 @@
+"""What this home, or a person in it, asks of one lock."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final
+
+from homeassistant.config_entries import SOURCE_REAUTH
+from homeassistant.core import callback
+
+from .client import always
+from .const import AUTHENTICATION_FAILURES, MOVEMENT_TIMEOUT, QUEUE_MAX_AGE
+from .errors import (
+    AccessGoneError,
+    AccessSuspendedError,
+    DoorOpenError,
+    NoRightError,
+    OperationError,
+    OutsideHoursError,
+    UnconfirmedError,
+)
+from .ilp import Door, IlpError, Operation, Reply, Request, Result, Status, requests
+from .movement import Movement, moves, refusal
+from .store import async_get_pairings
+from .sync import Job
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+
+    from .client import Identity
+    from .coordinator import IgrsLockCoordinator
+
+_PERSON_REFUSALS: Final[dict[Result, type[OperationError]]] = {
+    Result.NO_RIGHT: NoRightError,
+    Result.OUTSIDE_TIME: OutsideHoursError,
+    Result.UNKNOWN_ACCOUNT: AccessGoneError,
+    Result.DISABLED: AccessSuspendedError,
+}
+_CLOSED: Final = frozenset((Result.OUTSIDE_TIME, Result.UNKNOWN_ACCOUNT, Result.DISABLED))
+"""With these results a status tells nothing of the door."""
+
+
+class Operator:
+    """Operates a lock for people, one movement at a time, and lets everything else wait for them."""
+
+    def __init__(self, coordinator: IgrsLockCoordinator) -> None:
+        self.movement: Movement | None = None
+        """The movement asked for, while its end is not known."""
+        self._coordinator = coordinator
+        self._operating = asyncio.Lock()
+        self._people = 0
+        self._calm = asyncio.Event()
+        self._calm.set()
+
+    @asynccontextmanager
+    async def hold(self) -> AsyncGenerator[None]:
+        """Keep the connection for several requests; the first of them makes it."""
+        with self._coordinator.client.held.hold():
+            yield
+
+    async def async_request(
+        self,
+        *wanted: Request,
+        may_repeat: Callable[[], bool] = always,
+        identity: Identity | None = None,
+    ) -> list[Reply]:
+        """Send requests that can wait for people at the door; kin of OperationError."""
+        await self._calm.wait()
+        return await self._async_request(wanted, may_repeat, always, identity)
+
+    async def _async_request(
+        self,
+        wanted: tuple[Request, ...],
+        may_repeat: Callable[[], bool],
+        still_wanted: Callable[[], bool],
+        identity: Identity | None,
+    ) -> list[Reply]:
+        """Send requests by the fastest way, noting a refused key."""
+        coordinator = self._coordinator
+        client = coordinator.client
+        try:
+            replies = await client.async_request(
+                *wanted,
+                nonce=self._nonce,
+                may_repeat=may_repeat,
+                wanted=still_wanted,
+                identity=identity,
+            )
+        except AccessGoneError:
+            coordinator.sync.nudge(Job.ACCOUNTS)
+            raise
+        except OperationError:
+            if client.refusals >= AUTHENTICATION_FAILURES:
+                coordinator.config_entry.async_start_reauth(coordinator.hass)
+            raise
+        await self._async_key_accepted()
+        coordinator.async_clock_told(off=client.clock_off)
+        return replies
+
+    async def _async_key_accepted(self) -> None:
+        """Take back a request to pair anew that nobody has begun to follow.
+
+        The keys that were pending are none of this lock's then.
+        """
+        coordinator = self._coordinator
+        if coordinator.tracker.exhausted:
+            return
+        entry, flows = coordinator.config_entry, coordinator.hass.config_entries.flow
+        for flow in entry.async_get_active_flows(coordinator.hass, {SOURCE_REAUTH}):
+            if flow.get("step_id") == "reauth_confirm":
+                flows.async_abort(flow["flow_id"])
+                (await async_get_pairings(coordinator.hass)).forget(coordinator.device_id)
+
+    async def async_operate(
+        self, operation: Operation, identity: Identity | None, asked_at: float
+    ) -> None:
+        """Lock, unlock or open, and wait until the lock says that it is done.
+
+        One at a time; `asked_at` is when somebody wanted it, in monotonic seconds. Raises kin of
+        OperationError; whatever happens, the state shown is what the lock said, or unknown when
+        nobody can tell what came of it.
+        """
+        self._people += 1
+        self._calm.clear()
+        try:
+            async with self._operating:
+                await self._async_operate(operation, identity, asked_at)
+        finally:
+            self._people -= 1
+            if not self._people:
+                self._calm.set()
+        self._coordinator.sync.async_reached()
+
+    async def _async_operate(
+        self, operation: Operation, identity: Identity | None, asked_at: float
+    ) -> None:
+        coordinator = self._coordinator
+        name = coordinator.config_entry.title
+        coordinator.async_give_way()
+        self.movement = movement = Movement(operation, name)
+        coordinator.async_update_listeners()
+        changes = coordinator.changes
+
+        def may_repeat() -> bool:
+            # A second *open* would open a door that somebody closed meanwhile.
+            return operation is not Operation.OPEN or coordinator.changes == changes
+
+        def still_wanted() -> bool:
+            # Whoever wanted in has gone: a door must not unlock by itself later.
+            return operation is Operation.LOCK or time.monotonic() - asked_at <= QUEUE_MAX_AGE
+
+        try:
+            async with self.hold():
+                (reply,) = await self._async_request(
+                    (requests.operate(operation),), may_repeat, still_wanted, identity
+                )
+                try:
+                    status = Status.of(reply)
+                except IlpError as err:
+                    raise UnconfirmedError(name) from err
+                self._check_person(status, identity)
+                coordinator.async_answered(status)
+                if moves(status, operation):
+                    movement.accepted(status.counter, status.bolt)
+                    async with asyncio.timeout(MOVEMENT_TIMEOUT):
+                        await movement.ended()
+                elif status.result is not Result.DONE:
+                    raise refusal(status.result, name)
+                coordinator.client.confirmed()
+        except TimeoutError as err:
+            raise UnconfirmedError(name) from err
+        finally:
+            self.movement = None
+            coordinator.async_doubt()
+            coordinator.async_update_listeners()
+        state = coordinator.data
+        if operation is Operation.LOCK and state is not None and state.door is Door.OPEN:
+            raise DoorOpenError(name)
+
+    def _check_person(self, status: Status, identity: Identity | None) -> None:
+        """Raise what the lock has against a person; the lock did nothing then."""
+        if identity is None or not identity.is_person:
+            return
+        if (error := _PERSON_REFUSALS.get(status.result)) is None:
+            return
+        coordinator = self._coordinator
+        if status.result in _CLOSED:
+            coordinator.async_not_done()
+        else:
+            coordinator.async_answered(status)
+        coordinator.sync.nudge(Job.ACCOUNTS)
+        raise error(coordinator.config_entry.title, person=identity.name)
+
+    @callback
+    def abandon(self) -> None:
+        """Wait for no movement any longer: nobody listens to the lock any more."""
+        if self.movement is not None:
+            self.movement.abandon()
+
+    def _nonce(self) -> bytes | None:
+        """Return the advertised nonce where the lock would take it."""
+        tracker = self._coordinator.tracker
+        advertisement = tracker.advertisement
+        if (
+            advertisement is None
+            or not advertisement.clock_trusted
+            or self._coordinator.client.clock_off
+            or tracker.exhausted
+        ):
+            return None
+        return advertisement.nonce
