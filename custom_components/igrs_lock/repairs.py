@@ -8,6 +8,7 @@ from homeassistant.components.repairs import ConfirmRepairFlow, RepairsFlow
 
 from .const import ISSUE_CLOCK, ISSUE_LOG_GAP
 from .home import lock_entries
+from .repairs_drift import drift_flow
 from .store import async_get_memory
 
 if TYPE_CHECKING:
@@ -53,4 +54,4 @@ async def async_create_fix_flow(
         return VouchForClockFlow()
     if issue_id.startswith(ISSUE_LOG_GAP):
         return ConfirmRepairFlow()  # there is nothing to do but to know
-    return PairAgainFlow()
+    return drift_flow(issue_id) or PairAgainFlow()
