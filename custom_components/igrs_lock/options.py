@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
 
@@ -12,6 +12,7 @@ from .errors import NoAnswerError
 from .ilp import Capability, Event, IlpError, Option, OptionValue, Result, Status, requests
 from .ilp import RefusedError as Refused
 from .movement import refusal
+from .sync import Job
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,20 +49,14 @@ class LockOptions:
     @callback
     def async_start(self) -> CALLBACK_TYPE:
         """Begin; returns what ends it."""
-        sync, log = (
-            getattr(self._coordinator, "sync", None),
-            getattr(self._coordinator, "log", None),
-        )
-        if sync is None or log is None:
-            return _nothing
-        from .sync import Job
-
-        sync.register(Job.OPTIONS, self.async_run)
+        self._coordinator.sync.register(Job.OPTIONS, self.async_run)
         if "options_read" not in self._remembered:
             self._nudge()
+        if (log := getattr(self._coordinator, "log", None)) is None:
+            return _nothing
         for entry in log.entries:
             self._recorded(entry)
-        return log.async_listen(self._recorded)
+        return cast("CALLBACK_TYPE", log.async_listen(self._recorded))
 
     def supported(self, option: Option) -> bool:
         """Whether the lock says that it has an option. Not authenticated."""
@@ -146,10 +141,7 @@ class LockOptions:
 
     @callback
     def _nudge(self) -> None:
-        if (sync := getattr(self._coordinator, "sync", None)) is not None:
-            from .sync import Job
-
-            sync.nudge(Job.OPTIONS)
+        self._coordinator.sync.nudge(Job.OPTIONS)
 
 
 def _nothing() -> None:

@@ -222,7 +222,7 @@ async def test_a_jam_of_auto_lock_is_told_when_it_stays(
     await auto_lock(world, lock, entry, 30)
     await world.call(lock, "unlock")
     lock.jammed = True
-    async with entry.runtime_data.client.hold():
+    async with entry.runtime_data.async_hold():
         await world.advance(45)
     assert world.state(lock) == "jammed"
     assert not told(hass, world, lock, "auto_lock_failed")
