@@ -110,7 +110,7 @@ class IgrsLockConfigFlow(ReplaceSteps, ReleaseSteps, PeopleSteps, domain=DOMAIN)
             self._abort_if_unique_id_configured()
             return await self._async_begin()
         if await self._async_people_gone():
-            return self.async_show_menu(step_id="add", menu_options=["add_lock", "people"])
+            return await self.async_step_add()
         return await self.async_step_add_lock()
 
     async def async_step_add_lock(

@@ -159,6 +159,14 @@ class Home:
         self.ledger.people = people
         return changed
 
+    async def async_store_people(self) -> None:
+        """Keep people as they are now in the ledger, on disk."""
+        if self.async_note_people():
+            try:
+                await self.ledger.async_save()
+            except OperationError as err:
+                _LOGGER.debug("People are not stored: %s", err)  # the ledger has logged it
+
     @callback
     def async_set_users(self, device_id: str, person_ids: Iterable[str]) -> None:
         """Let these people use a lock, and nobody else."""

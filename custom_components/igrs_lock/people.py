@@ -50,6 +50,7 @@ async def async_setup_people(hass: HomeAssistant, entry: PeopleConfigEntry) -> b
     _refresh_devices(hass, entry)
     await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)
     entry.async_on_unload(entry.add_update_listener(_async_updated))
+    await home.async_store_people()
     home.async_people_changed()
     return True
 
@@ -66,6 +67,7 @@ async def async_unload_people(hass: HomeAssistant, entry: PeopleConfigEntry) -> 
 async def _async_updated(hass: HomeAssistant, entry: PeopleConfigEntry) -> None:
     """Somebody was added, changed or removed. Home Assistant has no other hook for it."""
     _refresh_devices(hass, entry)
+    await entry.runtime_data.async_store_people()
     await entry.runtime_data.async_take_new_pins(entry)
     entry.runtime_data.async_people_changed()
 

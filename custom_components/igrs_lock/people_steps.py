@@ -63,7 +63,8 @@ class PeopleSteps(BaseFlow):
     ) -> ConfigFlowResult:
         """Make the People entry, with everybody who was in the one that was removed."""
         await self.async_set_unique_id(TYPE_PEOPLE, raise_on_progress=False)
-        self._abort_if_unique_id_configured(error="people_already_there")
+        if find_people_entry(self.hass) is not None:
+            return self.async_abort(reason="people_already_there")
         home = await async_get_home(self.hass)
         return self.async_create_entry(
             title=PEOPLE_TITLE,
@@ -79,6 +80,10 @@ class PeopleSteps(BaseFlow):
                 for person_id, person in home.ledger.people.items()
             ],
         )
+
+    async def async_step_add(self, _user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
+        """Offer to make the People entry again beside setting up a lock."""
+        return self.async_show_menu(step_id="add", menu_options=["add_lock", "people"])
 
     async def _async_people_gone(self) -> bool:
         """Whether somebody removed the People entry, which is not made again by itself."""

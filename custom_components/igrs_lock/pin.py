@@ -11,6 +11,9 @@ PIN_MIN: Final = 6
 """More than ILP1 asks for: four digits are guessed in weeks at one try in a minute."""
 PIN_MAX: Final = 14
 
+WEAKNESSES: Final = ("pin_digits", "pin_length", "pin_equal", "pin_sequence", "pin_repeated")
+"""Translation keys of what can be wrong."""
+
 
 def weakness(digits: str) -> str | None:
     """Return the translation key of what is wrong with a PIN, None when it is good."""

@@ -29,7 +29,11 @@ from custom_components.igrs_lock import (
     switch,
 )
 from custom_components.igrs_lock import lock as lock_platform
+from custom_components.igrs_lock.action_people import PERSON_FIELDS
 from custom_components.igrs_lock.ilp import SERVICE_UUID, Result
+from custom_components.igrs_lock.people_flow import PersonFlow
+from custom_components.igrs_lock.person import RIGHTS, WEEKDAYS, Kind
+from custom_components.igrs_lock.pin import WEAKNESSES
 from custom_components.igrs_lock.state import CHANGED_BY
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,6 +42,19 @@ MANIFEST = json.loads((FOLDER / "manifest.json").read_text())
 TEXTS = json.loads((FOLDER / "translations" / "en.json").read_text())
 ICONS = json.loads((FOLDER / "icons.json").read_text())
 SOURCE = "\n".join(path.read_text() for path in FOLDER.glob("*.py"))
+PERSON_SOURCE = "\n".join(path.read_text() for path in FOLDER.glob("people_f*.py"))
+ACTION_SOURCE = "\n".join(path.read_text() for path in FOLDER.glob("action*.py"))
+LOCK_SOURCE = "\n".join(
+    path.read_text() for path in FOLDER.glob("*.py") if not path.match("people_f*.py")
+)
+PERSON = TEXTS["config_subentries"]["person"]
+SERVICES = load_yaml_dict(str(FOLDER / "services.yaml"))
+REFUSALS = {
+    *re.findall(r'refusal\(\s*"(\w+)"', ACTION_SOURCE),
+    *WEAKNESSES,
+    *re.findall(r'errors\[\w+\] = "(\w+)"', (FOLDER / "people_forms.py").read_text()),
+}
+"""Keys of errors of the actions that no other part raises."""
 ERRORS = [
     error.key
     for error in vars(errors).values()
@@ -93,23 +110,26 @@ def test_every_error_has_its_sentence(key: str) -> None:
 
 
 def test_every_sentence_has_its_error() -> None:
-    assert set(TEXTS["exceptions"]) == set(ERRORS)
+    assert set(TEXTS["exceptions"]) == {*ERRORS, *REFUSALS}
 
 
 def test_every_error_of_the_flow_is_one_that_can_happen() -> None:
-    in_code = set(re.findall(r'(?:CONF_SETUP_CODE: |errors\[CONF_NAME\] = )"(\w+)"', SOURCE))
+    in_code = set(re.findall(r'(?:CONF_SETUP_CODE: |errors\[CONF_NAME\] = )"(\w+)"', LOCK_SOURCE))
     assert set(TEXTS["config"]["error"]) <= set(ERRORS) | in_code
     assert in_code <= set(TEXTS["config"]["error"])
-    # What only a movement can raise needs no sentence in the flow.
+    # What only a movement or the writing of access can raise needs no sentence in the flow.
     missing = set(ERRORS) - set(TEXTS["config"]["error"])
-    assert missing == {"door_open", "unconfirmed"}
+    assert missing == {
+        "access_gone", "access_pending", "access_suspended", "door_open", "ledger_not_saved",
+        "no_right", "not_allowed", "outside_hours", "unconfirmed",
+    }  # fmt: skip
     # A lock may refuse its release with any result.
     refusals = {movement.refusal(result, "").key for result in Result if result is not Result.DONE}
     assert refusals <= set(TEXTS["config"]["error"])
 
 
 def test_every_abort_has_its_sentence() -> None:
-    in_code = set(re.findall(r'reason="(\w+)"', SOURCE))
+    in_code = set(re.findall(r'reason="(\w+)"', LOCK_SOURCE))
     by_home_assistant = {"already_configured", "already_in_progress", "reauth_successful"}
     assert set(TEXTS["config"]["abort"]) == in_code | by_home_assistant
 
@@ -124,19 +144,76 @@ def test_every_step_of_the_flow_has_its_texts() -> None:
     assert shown <= steps
     # These show nothing of their own, or progress.
     assert steps - shown == {
-        "bluetooth", "finish", "pair", "pair_again", "reauth", "released", "releasing",
+        "add_lock", "bluetooth", "finish", "pair", "pair_again", "reauth", "released", "releasing",
         "people", "reset_old", "resetting_old", "system", "take_over",
     }  # fmt: skip
     assert set(TEXTS["config"]["progress"]) == {"pair", "releasing", "resetting_old"}
-    for menu in ("reconfigure", "not_reset"):
+    for menu in ("reconfigure", "not_reset", "add"):
         assert set(TEXTS["config"]["step"][menu]["menu_options"]) <= steps
 
 
 def test_every_field_has_a_name_and_a_description() -> None:
     fields = [step for step in TEXTS["config"]["step"].values() if "data" in step]
-    assert len(fields) == 4
-    for step in (*fields, *TEXTS["options"]["step"].values()):
+    fields += [step for step in PERSON["step"].values() if "data" in step]
+    assert len(fields) == 12
+    for step in (*fields, *TEXTS["options"]["step"].values(), *TEXTS["services"].values()):
+        if "fields" in step:
+            assert all(set(field) == {"name", "description"} for field in step["fields"].values())
+            continue
+        if "data" not in step:
+            continue
         assert set(step["data"]) == set(step["data_description"])
+
+
+def test_a_persons_dialogs_have_all_their_texts() -> None:
+    steps = {
+        name.removeprefix("async_step_")
+        for name in vars(PersonFlow)
+        if name.startswith("async_step_")
+    }
+    assert steps - set(PERSON["step"]) == {"no_pin"}
+    assert set(PERSON["step"]) <= steps
+    for step in PERSON["step"].values():
+        menu = step.get("menu_options", {})
+        assert set(menu) <= steps
+        assert set(menu) == set(step.get("menu_option_descriptions", {}))
+    in_code = {
+        *re.findall(r'(?:errors\[\w+\] = |CONF_\w+: )"(\w+)"', PERSON_SOURCE),
+        *WEAKNESSES,
+        "ledger_not_saved",
+    }
+    assert set(PERSON["error"]) == in_code
+    # With a reason of its own, or the one of `_change`.
+    reasons = re.findall(r'(?:reason=|reason: str = |_change\()"(\w+)"', PERSON_SOURCE)
+    chosen = re.findall(r'"(\w+)" if digits else "(\w+)"', PERSON_SOURCE)
+    assert set(PERSON["abort"]) == {*reasons, *chosen[0]}
+    assert set(PERSON["initiate_flow"]) == {"user", "reconfigure"}
+
+
+def test_choices_have_all_their_words() -> None:
+    words = {key: set(one["options"]) for key, one in TEXTS["selector"].items()}
+    assert words["kind"] == set(Kind)
+    assert words["rights"] == set(RIGHTS)
+    assert words["weekdays"] == set(WEEKDAYS)
+    assert words["credential_type"] == {"pin"}
+    used = set(re.findall(r"translation_key: (\w+)", (FOLDER / "services.yaml").read_text()))
+    assert used <= set(words)
+
+
+def test_every_action_is_described_as_it_is() -> None:
+    """What hassfest asks: names, descriptions, fields and icons of all, and nothing else."""
+    registered = set(re.findall(r'_register\(\s*hass,\s*"(\w+)"', ACTION_SOURCE))
+    assert set(SERVICES) == set(TEXTS["services"]) == set(ICONS["services"]) == registered
+    assert list(SERVICES) == sorted(SERVICES)
+    for name, service in SERVICES.items():
+        assert service["target"]["entity"] == {"domain": "lock", "integration": "igrs_lock"}
+        texts_of = TEXTS["services"][name]
+        assert set(texts_of.get("fields", {})) == set(service.get("fields", {}))
+        assert set(ICONS["services"][name]) == {"service"}
+        for field in service.get("fields", {}).values():
+            assert len(field["selector"]) == 1
+    fields = set(SERVICES["set_user"]["fields"])
+    assert fields == {"user", *(str(key) for key in PERSON_FIELDS)}
 
 
 def test_every_issue_has_its_texts() -> None:
@@ -198,7 +275,9 @@ def test_texts_are_in_order_and_plain() -> None:
 
 
 def test_placeholders_in_texts_are_given() -> None:
-    given = {"name", "address", "minutes", "person", "reason", "result"}
+    given = {
+        "name", "address", "entity_id", "home", "minutes", "person", "reason", "result", "user",
+    }  # fmt: skip
     for text in texts(TEXTS):
         assert set(re.findall(r"{(\w+)}", text)) <= given
 
