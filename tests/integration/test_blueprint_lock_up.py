@@ -51,7 +51,7 @@ async def make(hass: HomeAssistant, lock: TestLock, **inputs: Any) -> None:
 
 
 async def until_night(world: World) -> None:
-    await world.advance(3.5 * 3600 - 10, 30)
+    await world.advance(3.5 * 3600 - 10, 60)
 
 
 async def test_it_locks_a_while_after_the_last_one_left(
@@ -150,6 +150,17 @@ async def test_it_tells_of_a_door_that_stays_open_and_moves_no_bolt(
     assert not lock.operations  # it said that it is not locked
 
 
+async def test_without_a_sensor_of_ones_choice_the_locks_own_is_asked(
+    hass: HomeAssistant, world: World, lock: TestLock, told: list[dict[str, Any]]
+) -> None:
+    await make(hass, lock)
+    lock.core.door_sensed(True)
+    await until_night(world)
+    await world.advance(11 * MINUTE, 10)
+    assert not lock.operations
+    assert [one["reason"] for one in told] == ["open"]
+
+
 async def test_it_tells_of_a_door_sensor_that_is_silent(
     hass: HomeAssistant, world: World, lock: TestLock, told: list[dict[str, Any]]
 ) -> None:
@@ -202,14 +213,34 @@ async def test_it_tells_of_a_jam(
     assert "the bolt is stuck" in told[0]["message"]
 
 
+@pytest.mark.parametrize("other_sensor", [False, True])
 async def test_it_tells_of_a_lock_that_does_not_answer(
+    hass: HomeAssistant,
+    world: World,
+    lock: TestLock,
+    told: list[dict[str, Any]],
+    other_sensor: bool,
+) -> None:
+    hass.states.async_set("binary_sensor.other_door", "off")
+    await make(hass, lock, **({"door": ["binary_sensor.other_door"]} if other_sensor else {}))
+    await world.advance(3 * 3600, 60)
+    lock.silent = True
+    await world.advance(0.5 * 3600 + 11 * MINUTE, 30)
+    assert [one["reason"] for one in told] == ["no_answer"]
+
+
+async def test_it_locks_when_the_lock_comes_back_into_reach(
     hass: HomeAssistant, world: World, lock: TestLock, told: list[dict[str, Any]]
 ) -> None:
     await make(hass, lock)
-    await world.advance(3 * 3600, 30)
+    await world.advance(3.4 * 3600, 60)
     lock.silent = True
-    await world.advance(0.5 * 3600 + 60, 10)
-    assert [one["reason"] for one in told] == ["no_answer"]
+    await world.advance(8 * MINUTE, 30)
+    assert world.state(lock) == "unavailable"
+    lock.silent = False
+    await world.advance(20, 1)
+    assert world.state(lock) == "locked"
+    assert not told
 
 
 async def test_it_tells_when_nobody_knows_why(
