@@ -108,7 +108,7 @@ class LockClient:
         # Newest first; an older one stays until an answer tells which of them the lock took.
         self._sessions: list[Session] = []
         self._inbox: asyncio.Queue[Reply | LockError | LinkLostError | bytes] = asyncio.Queue()
-        self.held = HeldLink(hass, address, name, self._lock, self._received, self._lost)
+        self.held = HeldLink(hass, address, name, self._lock, self._received, self._ended)
         """The connection."""
         if link is not None:
             self.held.use(link)
@@ -145,13 +145,13 @@ class LockClient:
             try:
                 return await self._reconnecting(call)
             except LockError as err:
-                await self._drop()
+                await self.held.drop()
                 raise self._refusal(err, call.identity) from err
             except OperationError:
                 raise
             except BaseException:
                 # Cancelled or broken: an answer may still come, to a question nobody asks then.
-                await self._drop()
+                await self.held.drop()
                 raise
             finally:
                 self.held.arm_idle()
@@ -164,7 +164,7 @@ class LockClient:
                 link = self.held.link or await self._connect()
                 return [await link.read(uuid) for uuid in uuids]
             except LinkLostError as err:
-                await self._drop()
+                await self.held.drop()
                 raise NoAnswerError(self.name) from err
             finally:
                 self.held.arm_idle()
@@ -179,14 +179,14 @@ class LockClient:
         """Let go of the lock and ask it nothing meanwhile; what was under way ends first."""
         async with self._lock:
             self.held.cancel_idle()
-            await self._drop()
+            await self.held.drop()
             yield
 
     async def async_disconnect(self) -> None:
         """End the connection; the next request makes a new one."""
         self.held.cancel_idle()
         self._inbox.put_nowait(LinkLostError("the connection was ended here"))
-        await self._drop()
+        await self.held.drop()
 
     async def async_close(self) -> None:
         """End the connection for good."""
@@ -200,7 +200,7 @@ class LockClient:
             return await self._attempt(call)
         except (LinkLostError, TimeoutError) as err:
             _LOGGER.debug("%s: %r, connecting once more", self.name, err)
-            await self._drop()
+            await self.held.drop()
             # Nothing was written yet: then even *open* may be tried again.
             if self._timing.written is not None and not call.may_repeat():
                 raise NoAnswerError(self.name) from err
@@ -209,7 +209,7 @@ class LockClient:
             return await self._attempt(call)
         except (LinkLostError, TimeoutError) as err:
             _LOGGER.debug("%s: %r", self.name, err)
-            await self._drop()
+            await self.held.drop()
             raise NoAnswerError(self.name) from err
         except (GatewayBusyError, OutOfReachError) as err:
             if not written:
@@ -324,14 +324,11 @@ class LockClient:
         self._timing.connected = self._timing.elapsed()
         return link
 
-    async def _drop(self) -> None:
-        self._sessions.clear()
-        await self.held.drop()
-
     @callback
-    def _lost(self) -> None:
+    def _ended(self, lost: bool) -> None:
         self._sessions.clear()
-        self._inbox.put_nowait(LinkLostError("the link was lost"))
+        if lost:
+            self._inbox.put_nowait(LinkLostError("the link was lost"))
 
     # --- what comes in --------------------------------------------------------------------------
 

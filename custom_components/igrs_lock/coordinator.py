@@ -12,10 +12,9 @@ from homeassistant.components.bluetooth import MONOTONIC_TIME, BluetoothScanning
 from homeassistant.components.bluetooth.passive_update_coordinator import (
     PassiveBluetoothDataUpdateCoordinator,
 )
-from homeassistant.config_entries import SOURCE_REAUTH, SOURCE_RECONFIGURE, ConfigEntry
+from homeassistant.config_entries import ConfigEntry
 from homeassistant.const import CONF_ADDRESS
 from homeassistant.core import CALLBACK_TYPE, HassJob, HomeAssistant, callback
-from homeassistant.helpers import issue_registry as ir
 from homeassistant.helpers.event import async_call_later
 
 from .client import LockClient, always
@@ -23,26 +22,21 @@ from .const import (
     ADVERTISEMENT_MAX_AGE,
     CONF_CAPABILITIES,
     CONF_LOCK_KEY,
-    DOMAIN,
-    ISSUE_RESET_ELSEWHERE,
     LOG_BITS_PERIOD,
     RESET_SILENCE,
     SILENCE_INTERVALS,
     SILENCE_MIN,
 )
-from .errors import OperationError
+from .doubt import Doubt
 from .ilp import (
     COUNTER_EXPIRY,
     SERVICE_UUID,
     Advertisement,
-    AdvertisementKey,
     AdvertisementTracker,
     Bolt,
     Capability,
     Door,
     Event,
-    Header,
-    IlpError,
     Operation,
     Reply,
     Request,
@@ -51,18 +45,17 @@ from .ilp import (
     controller_key,
     device_id_from_address,
     format_device_id,
-    requests,
 )
 from .issues import IssueKeeper
 from .operation import Operator
 from .options import LockOptions
+from .standby import Standby
 from .state import LockState, cause
 from .sync import Sync
 from .timekeeper import TimeKeeper
 from .watch import Watch
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
     from datetime import datetime
@@ -113,8 +106,10 @@ class IgrsLockCoordinator(PassiveBluetoothDataUpdateCoordinator):
             hass, self.address, entry.title, device_id, controller_key(self._key[1])
         )
         self.client.on_event = self._async_event
+        self.doubt = Doubt(self)
         self.operator = Operator(self)
         self.sync = Sync(hass, self)
+        self.standby = Standby(hass, self)
         self.time_keeper = TimeKeeper(hass, self)
         self.options = LockOptions(hass, self)
         self.watch = Watch(hass, self)
@@ -126,7 +121,6 @@ class IgrsLockCoordinator(PassiveBluetoothDataUpdateCoordinator):
         self._proved_writes = 0
         self._stopped = False
         self._cancel_check: CALLBACK_TYPE | None = None
-        self._ask_task: asyncio.Task[None] | None = None
 
     # --- life -----------------------------------------------------------------------------------
 
@@ -143,6 +137,7 @@ class IgrsLockCoordinator(PassiveBluetoothDataUpdateCoordinator):
             ),
             self.time_keeper.async_start(),
             self.sync.async_start(),
+            self.standby.async_start(),
             self.options.async_start(),
             self.watch.async_start(),
             self.issues.async_start(),
@@ -180,7 +175,7 @@ class IgrsLockCoordinator(PassiveBluetoothDataUpdateCoordinator):
         if (advertisement := tracker.feed(data, now)) is not None:
             self._async_advertised(advertisement, now, counter)
         elif tracker.heard_at != now:
-            self._async_doubtful(data, now)
+            self.doubt.async_take(data, now, now - self._proved_at)
         elif self._available and self._proved_writes == self.client.writes:
             self._proved_at = now
         elif tracker.advertisement is not None and tracker.is_current(now):
@@ -188,7 +183,7 @@ class IgrsLockCoordinator(PassiveBluetoothDataUpdateCoordinator):
             self._async_prove(now)
             self._async_take(LockState.advertised(tracker.advertisement))
         else:
-            self._async_ask(now)
+            self.doubt.async_ask(now)
 
     @callback
     def _async_restore(self, data: bytes, time: float) -> None:
@@ -215,64 +210,6 @@ class IgrsLockCoordinator(PassiveBluetoothDataUpdateCoordinator):
             self.operator.movement.take_advertisement(advertisement)
         if not advertisement.clock_trusted:
             self.time_keeper.async_nudge(wrong=True)
-
-    @callback
-    def _async_doubtful(self, data: bytes, now: float) -> None:
-        """Take a packet with a wrong tag or an old counter: it changes nothing, but may ask."""
-        self._async_ask(now)
-        if now - self._proved_at < RESET_SILENCE:
-            return
-        try:
-            header = Header.parse(data)
-        except IlpError:
-            return
-        if (
-            header.setup_mode
-            and not header.tagged
-            # Somebody is about to pair it.
-            and not any(
-                self.config_entry.async_get_active_flows(
-                    self.hass, {SOURCE_REAUTH, SOURCE_RECONFIGURE}
-                )
-            )
-        ):
-            ir.async_create_issue(
-                self.hass,
-                DOMAIN,
-                self._reset_issue,
-                is_fixable=True,
-                severity=ir.IssueSeverity.WARNING,
-                translation_key=ISSUE_RESET_ELSEWHERE,
-                translation_placeholders={"name": self.config_entry.title},
-                data={"entry_id": self.config_entry.entry_id},
-            )
-
-    @property
-    def _reset_issue(self) -> str:
-        return f"{ISSUE_RESET_ELSEWHERE}_{self.device_id}"
-
-    @callback
-    def _async_ask(self, now: float) -> None:
-        """Ask for the status where advertisements cannot be trusted (section 2)."""
-        if self.tracker.ask_due(now) and (self._ask_task is None or self._ask_task.done()):
-            self.tracker.asked(now)
-            self._ask_task = self.config_entry.async_create_background_task(
-                self.hass, self._async_asking(), f"{self.config_entry.title} status"
-            )
-
-    async def _async_asking(self) -> None:
-        counter = self.tracker.counter
-        try:
-            status, key = await self.async_request(
-                requests.get_status(), requests.get_advertisement_key()
-            )
-            epoch = AdvertisementKey.of(key).epoch
-            if epoch != self.tracker.epoch:
-                self.tracker.set_epoch(epoch)
-            # An advertisement may have overtaken the answer.
-            self.async_answered(Status.of(status), down=self.tracker.counter == counter)
-        except (OperationError, IlpError) as err:
-            _LOGGER.debug("%s: no status: %s", self.config_entry.title, err)
 
     # --- what the lock answers ------------------------------------------------------------------
 
@@ -348,7 +285,7 @@ class IgrsLockCoordinator(PassiveBluetoothDataUpdateCoordinator):
         if self._stopped:
             return
         if now - self._proved_at >= RESET_SILENCE or not self._available:
-            ir.async_delete_issue(self.hass, DOMAIN, self._reset_issue)
+            self.doubt.async_dispel()
         self._proved_at = now
         self._proved_writes = self.client.writes
         if self._available:
@@ -444,12 +381,6 @@ class IgrsLockCoordinator(PassiveBluetoothDataUpdateCoordinator):
         """
         asked_at = time.monotonic() if asked_at is None else asked_at
         await self.operator.async_operate(operation, identity, asked_at)
-
-    @callback
-    def async_give_way(self) -> None:
-        """Let a person go first, before the question that only follows from doubts."""
-        if self._ask_task is not None:
-            self._ask_task.cancel()
 
     @callback
     def async_clock_told(self, *, off: bool) -> None:

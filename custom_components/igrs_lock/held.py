@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class HeldLink:
     """At most one connection, kept for a few idle seconds: gateways have few of them.
 
-    `busy` is held by whoever uses it. `received` takes the messages, `lost` a connection that
-    ended by itself. `on_end` may be changed at any time: it is told of every end.
+    `busy` is held by whoever uses it. `received` takes the messages; `ended` is told of every end,
+    and whether the connection was lost. `on_end` may be changed at any time: it is told last.
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class HeldLink:
         name: str,
         busy: asyncio.Lock,
         received: Callable[[bytes], None],
-        lost: Callable[[], None],
+        ended: Callable[[bool], None],
     ) -> None:
         self.link: Link | None = None
         self.on_end: Callable[[], None] = _ignore
@@ -39,7 +39,7 @@ class HeldLink:
         self._name = name
         self._busy = busy
         self._received = received
-        self._lost = lost
+        self._ended = ended
         self._holders = 0
         self._closed = False
         self._idle_timer: asyncio.TimerHandle | None = None
@@ -71,13 +71,14 @@ class HeldLink:
     @callback
     def _link_lost(self) -> None:
         self.link = None
-        self._lost()
+        self._ended(True)
         self.on_end()
 
     async def drop(self) -> None:
         """End the connection; the next request makes a new one."""
         link, self.link = self.link, None
         if link is not None:
+            self._ended(False)
             self.on_end()
             await link.disconnect()
 

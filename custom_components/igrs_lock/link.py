@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import bleak_retry_connector
 from bleak_retry_connector import BLEAK_RETRY_EXCEPTIONS
@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 
+_RELAXED: Final = (24, 24, 16, 600)
+"""Shortest and longest interval (1.25 ms), events that may be left out, time-out (10 ms).
+
+30 ms and 16, as Yale's and August's locks get it from `yalexs_ble`.
+"""
+
 
 class LinkLostError(Exception):
     """The connection could not be made or used, or it ended."""
@@ -39,6 +45,7 @@ class Link:
         self.received: Callable[[bytes], None] = _ignore
         self.lost: Callable[[], None] = _ignore
         self.listening = False
+        self._relaxed = False
         self._reassembler = Reassembler()
         self._client: bleak_retry_connector.BleakClientWithServiceCache | None = None
         self._request: BleakGATTCharacteristic | None = None
@@ -141,6 +148,21 @@ class Link:
                 return bytes(await client.read_gatt_char(characteristic))
         except BLEAK_RETRY_EXCEPTIONS as err:
             raise LinkLostError(f"not read: {err!r}") from err
+
+    async def relax(self) -> None:
+        """Let the lock sleep between messages, once: it then answers up to half a second later.
+
+        Not every backend can ask for that; then the connection stays as it is.
+        """
+        client = self._client
+        if self._relaxed or client is None or not hasattr(client, "set_connection_params"):
+            return
+        self._relaxed = True
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT):
+                await client.set_connection_params(*_RELAXED)
+        except BLEAK_RETRY_EXCEPTIONS as err:
+            _LOGGER.debug("%s: connection parameters not set: %r", self.name, err)
 
     async def disconnect(self) -> None:
         """End the connection; what was waiting for a message is not told."""

@@ -138,7 +138,7 @@ class Operator:
     ) -> None:
         coordinator = self._coordinator
         name = coordinator.config_entry.title
-        coordinator.async_give_way()
+        coordinator.doubt.async_give_way()
         self.movement = movement = Movement(operation, name)
         coordinator.async_update_listeners()
         changes = coordinator.changes

@@ -16,6 +16,7 @@ from . import clock
 from .const import DOMAIN, ISSUE_CLOCK, TIME_INTERVAL, TIME_RETRY
 from .errors import OperationError
 from .ilp import CLOCK_TOLERANCE, Request, Result, requests
+from .sync import Job
 
 if TYPE_CHECKING:
     import asyncio
@@ -117,7 +118,7 @@ class TimeKeeper:
         retry = TIME_RETRY
         try:
             # Connecting takes a while: what is sent after it must be the time of then.
-            await client.async_request(requests.get_status())
+            await self._coordinator.async_request(requests.get_status())
             force = clock.kernel_synchronised()
             made = time.monotonic()
             wanted = time_requests(offsets, force=force)
@@ -134,6 +135,8 @@ class TimeKeeper:
                 self._remembered["time_set"] = round(time.time())
                 self._remembered["offsets"] = list(offsets)
                 self._coordinator.memory.schedule_save()
+                # While there is a connection; it is read once a day anyway.
+                self._coordinator.sync.nudge(Job.LOG)
             else:
                 # Asking again soon would only cost battery.
                 retry = TIME_INTERVAL
