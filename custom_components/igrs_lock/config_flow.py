@@ -19,11 +19,12 @@ from homeassistant.helpers.event import async_call_later
 from homeassistant.helpers.selector import TextSelector
 from homeassistant.util.hass_dict import HassKey
 
-from .const import CONF_TYPE, DOMAIN
+from .const import DOMAIN
 from .flow_base import last_header
 from .flow_options import IgrsLockOptionsFlow
 from .flow_release import ReleaseSteps
 from .flow_replace import ReplaceSteps
+from .home import is_lock, is_people
 from .ilp import SERVICE_UUID, Header, MalformedError
 from .people_steps import PeopleSteps
 from .store import async_get_pairings
@@ -79,7 +80,7 @@ class IgrsLockConfigFlow(ReplaceSteps, ReleaseSteps, PeopleSteps, domain=DOMAIN)
     @override
     def async_supports_options_flow(cls, config_entry: ConfigEntry) -> bool:
         """Whether an entry has options: a lock's has."""
-        return CONF_TYPE not in config_entry.data
+        return is_lock(config_entry)
 
     # --- ways in --------------------------------------------------------------------------------
 
@@ -143,6 +144,8 @@ class IgrsLockConfigFlow(ReplaceSteps, ReleaseSteps, PeopleSteps, domain=DOMAIN)
     ) -> ConfigFlowResult:
         """Offer what can be done with a lock; after a pairing go straight to its people."""
         entry = self._get_reconfigure_entry()
+        if is_people(entry):
+            return self.async_abort(reason="only_people")
         self._use(entry.data[CONF_ADDRESS])
         if user_input is not None:
             return await self.async_step_who()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from homeassistant.helpers import device_registry as dr
 
-from .const import CONF_MANUFACTURER, CONF_MODEL, CONF_SW_VERSION, DOMAIN, MANUFACTURER
+from .const import CONF_MANUFACTURER, CONF_MODEL, CONF_SW_VERSION, MANUFACTURER
 
 if TYPE_CHECKING:
     from homeassistant.core import HomeAssistant
@@ -43,7 +43,7 @@ async def async_refresh(hass: HomeAssistant, coordinator: IgrsLockCoordinator) -
     if not hass.config_entries.async_update_entry(entry, data={**entry.data, **told}):
         return
     devices = dr.async_get(hass)
-    if device := devices.async_get_device(identifiers={(DOMAIN, coordinator.device_id)}):
+    for device in dr.async_entries_for_config_entry(devices, entry.entry_id):
         devices.async_update_device(
             device.id,
             manufacturer=told[CONF_MANUFACTURER] or MANUFACTURER,

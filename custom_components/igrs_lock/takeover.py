@@ -63,12 +63,11 @@ def _move_registries(
     """Let device and entities of the old lock be the new one's."""
     entities = er.async_get(hass)
     for entity in er.async_entries_for_config_entry(entities, entry.entry_id):
-        if entity.unique_id.startswith(f"{old}_"):
-            entities.async_update_entity(
-                entity.entity_id, new_unique_id=new + entity.unique_id.removeprefix(old)
-            )
+        entities.async_update_entity(
+            entity.entity_id, new_unique_id=entity.unique_id.replace(old, new, 1)
+        )
     devices = dr.async_get(hass)
-    if device := devices.async_get_device(identifiers={(DOMAIN, old)}):
+    for device in dr.async_entries_for_config_entry(devices, entry.entry_id):
         devices.async_update_device(
             device.id,
             new_identifiers={(DOMAIN, new)},

@@ -7,6 +7,8 @@ from homeassistant.config_entries import SOURCE_IGNORE, SOURCE_USER
 from homeassistant.data_entry_flow import FlowResultType
 from world import DOMAIN, SETUP_CODE, name_of
 
+from custom_components.igrs_lock.flow_base import last_header
+
 if TYPE_CHECKING:
     from homeassistant.core import HomeAssistant
     from world import TestLock, World
@@ -150,3 +152,31 @@ async def test_the_same_lock_is_not_set_up_twice(
     result = await world.submit(second, {"address": lock.address})
     assert result["type"] is FlowResultType.ABORT
     assert result["reason"] == "already_configured"
+
+
+async def test_a_lock_that_cannot_be_paired_is_looked_at_again_once(
+    hass: HomeAssistant, world: World, lock: TestLock
+) -> None:
+    await world.pair_elsewhere(lock)
+    dismiss(hass)
+    for _ in range(3):
+        bluetooth.async_clear_address_from_match_history(hass, lock.address)
+        lock.core.door_sensed(True)
+        await world.advance(1)
+        lock.core.door_sensed(False)
+        await world.advance(1)
+    assert offered(hass) == []
+    lock.core.inner_button_held(10)
+    await world.advance(11)
+    assert offered(hass) == [name_of(lock)]
+
+
+async def test_what_a_lock_of_another_version_says_last_is_not_known(
+    hass: HomeAssistant, world: World, lock: TestLock
+) -> None:
+    header = last_header(hass, lock.address)
+    assert header is not None
+    assert header.setup_mode
+    world.forge(lock, b"\x21" + lock.data[1:])
+    assert last_header(hass, lock.address) is None
+    assert last_header(hass, "AA:BB:CC:DD:EE:FF") is None

@@ -267,7 +267,7 @@ async def test_a_release_whose_answer_is_lost_is_one(
     assert result["type"] is FlowResultType.ABORT
     assert result["reason"] == "released"
     await world.advance(1)
-    assert not hass.config_entries.async_entries(DOMAIN)
+    assert not entries(hass)
 
 
 async def test_a_lock_gone_after_its_reset_was_lost_is_not_released(
@@ -286,7 +286,7 @@ async def test_a_lock_gone_after_its_reset_was_lost_is_not_released(
     result = await world.submit(await menu(hass, entry, "release"))
     assert result["errors"] == {"base": "no_answer"}
     assert lock.core.paired
-    assert hass.config_entries.async_entries(DOMAIN) == [entry]
+    assert entries(hass) == [entry]
     lock.on_write = None
     lock.silent = False
     await world.advance(1)

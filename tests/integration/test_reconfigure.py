@@ -246,3 +246,14 @@ async def test_an_entry_that_was_deleted_during_its_release_stays_deleted(
     await world.advance(3)
     assert not lock.core.paired
     assert not entries(hass)
+
+
+async def test_the_list_of_people_has_no_menu(
+    hass: HomeAssistant, world: World, entry: Any
+) -> None:
+    people = hass.config_entries.async_entry_for_domain_unique_id(DOMAIN, "people")
+    assert people is not None
+    result = await hass.config_entries.flow.async_init(
+        DOMAIN, context={"source": SOURCE_RECONFIGURE, "entry_id": people.entry_id}
+    )
+    assert (result["type"], result["reason"]) == (FlowResultType.ABORT, "only_people")
