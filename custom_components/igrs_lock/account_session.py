@@ -143,7 +143,7 @@ class AccountSession:
 
     async def _once(self, *wanted: Request) -> list[Reply]:
         """Send requests, and never again: a slot may be another's by then."""
-        replies = await self._coordinator.client.async_request(*wanted, may_repeat=only_once)
+        replies = await self._coordinator.async_request(*wanted, may_repeat=only_once)
         name = self._coordinator.config_entry.title
         for request, reply in zip(wanted, replies, strict=True):
             if reply.command != request.command:

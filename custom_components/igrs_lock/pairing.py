@@ -34,6 +34,7 @@ from .errors import (
     UnsupportedError,
     WrongSetupCodeError,
 )
+from .home import async_get_home
 from .link import Link, LinkLostError
 from .store import LockMemory, PendingPairing, async_get_memory, async_get_pairings
 from .timekeeper import clock_is_right, only_once, time_requests
@@ -203,6 +204,8 @@ async def _complete(
         progress(0.7)
         memory = await async_get_memory(hass)
         remembered = memory.renew(ilp.format_device_id(device_id))
+        # With the new key the lock forgot everybody.
+        await (await async_get_home(hass)).ledger.async_renew_lock(ilp.format_device_id(device_id))
         remembered["counter"] = ilp.Status.of(status).counter
         if clock_is_right(memory):
             await _set_time(client, remembered)
