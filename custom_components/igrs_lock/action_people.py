@@ -190,8 +190,8 @@ def user_rows(home: Home, device_id: str) -> list[dict[str, Any]]:
     found = set()
     for access in [] if coordinator is None else access_list(coordinator):
         person = persons.get(access.person_id or "")
-        if person is not None and device_id not in person.locks:
-            person = None
+        if access.state == "removal_pending":
+            person = None  # what is still on the lock is an earlier access
         found.add(access.person_id)
         rows.append(
             {

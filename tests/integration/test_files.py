@@ -212,8 +212,8 @@ def test_every_action_is_described_as_it_is() -> None:
         assert set(ICONS["services"][name]) == {"service"}
         for field in service.get("fields", {}).values():
             assert len(field["selector"]) == 1
-    fields = set(SERVICES["set_user"]["fields"])
-    assert fields == {"user", *(str(key) for key in PERSON_FIELDS)}
+    described: set[str] = set(SERVICES["set_user"]["fields"])
+    assert described == {"user", *(str(key) for key in PERSON_FIELDS)}
 
 
 def test_every_issue_has_its_texts() -> None:

@@ -11,6 +11,7 @@ from homeassistant.config_entries import (
     ConfigEntry,
     ConfigEntryDisabler,
     ConfigEntryState,
+    ConfigFlowContext,
     FlowType,
 )
 from homeassistant.data_entry_flow import FlowResultType
@@ -221,12 +222,12 @@ async def test_a_new_lock_asks_who_may_use_it_and_proposes_nobody(
     kind, flow_id = result["next_flow"]
     assert kind is FlowType.CONFIG_FLOW
     flows = hass.config_entries.flow
-    form = await flows.async_configure(flow_id)
+    form: dict[str, Any] = dict(await flows.async_configure(flow_id))
     assert form["step_id"] == "who"
-    assert options(dict(form), "people") == [anna, ben]
+    assert options(form, "people") == [anna, ben]
     assert form["data_schema"]({}) == {"people": []}
     assert form["description_placeholders"]["name"] == result["title"]
-    result = await flows.async_configure(flow_id, {"people": [ben]})
+    result = dict(await flows.async_configure(flow_id, {"people": [ben]}))
     assert (result["type"], result["reason"]) == (FlowResultType.ABORT, "people_saved")
     assert folk.data(anna)["locks"] == [lock.unique_id]
     assert folk.data(ben)["locks"] == [second.unique_id]
@@ -262,7 +263,7 @@ async def test_a_lock_that_is_paired_again_proposes_those_who_had_it(
     result = await world.submit(result, {"setup_code": SETUP_CODE})
     assert result["type"] is FlowResultType.ABORT
     _, flow_id = result["next_flow"]
-    form = await flows.async_configure(flow_id)
+    form: dict[str, Any] = dict(await flows.async_configure(flow_id))
     assert form["data_schema"]({}) == {"people": [anna]}
     await flows.async_configure(flow_id, {"people": [ben]})
     assert folk.data(anna)["locks"] == []
@@ -273,7 +274,7 @@ async def test_who_may_use_a_lock_is_also_in_its_menu(
     hass: HomeAssistant, world: World, folk: Folk, lock: TestLock, entry: ConfigEntry[Any]
 ) -> None:
     flows = hass.config_entries.flow
-    context = {"source": SOURCE_RECONFIGURE, "entry_id": entry.entry_id}
+    context = ConfigFlowContext(source=SOURCE_RECONFIGURE, entry_id=entry.entry_id)
     result = await flows.async_init(DOMAIN, context=context)
     assert "who" in result["menu_options"]
     result = await flows.async_configure(result["flow_id"], {"next_step_id": "who"})

@@ -1,5 +1,6 @@
 """Adding and changing people in the browser: every step, every refusal, nothing lost."""
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
@@ -78,8 +79,8 @@ async def test_somebody_is_added_in_three_steps(folk: Folk, lock: TestLock) -> N
         "user_id": None,
         "locks": [lock.unique_id],
         "rights": ["unlock"],
-        "not_before": dt_util.dt.datetime(2026, 12, 1, 8, tzinfo=zone).timestamp(),
-        "not_after": dt_util.dt.datetime(2027, 12, 24, 18, 30, tzinfo=zone).timestamp(),
+        "not_before": datetime(2026, 12, 1, 8, tzinfo=zone).timestamp(),
+        "not_after": datetime(2027, 12, 24, 18, 30, tzinfo=zone).timestamp(),
         "weekdays": ["mon", "fri"],
         "first_minute": 20 * 60,
         "last_minute": 2 * 60,
