@@ -11,6 +11,7 @@ from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers import entity_registry as er
 
+from .account_issues import async_forget_issues
 from .const import DOMAIN, SUBENTRY_PERSON
 from .home import async_get_home, find_people_entry
 from .ilp import device_id_from_address, format_device_id, local_name
@@ -30,6 +31,7 @@ async def async_forget_lock(hass: HomeAssistant, device_id: str, address: str) -
     home.ledger.forget_lock(device_id)
     (await async_get_memory(hass)).forget(device_id)
     async_delete_issues(hass, device_id)
+    async_forget_issues(hass, device_id)
     # Home Assistant remembers that it offered this lock; held its button, it is to be offered anew.
     bluetooth.async_clear_address_from_match_history(hass, address)
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -41,6 +42,7 @@ def secrets(entry: Any) -> list[str]:
 async def test_diagnostics_tell_path_counter_gateways_and_timing(
     hass: HomeAssistant, world: World, lock: TestLock, entry: Any
 ) -> None:
+    await world.advance(10)
     await world.call(lock, "unlock")
     told = await async_get_config_entry_diagnostics(hass, entry)
     assert told["version"] == "0.1.0"
@@ -89,7 +91,9 @@ async def test_diagnostics_count_people_and_do_not_name_them(
     people = find_people_entry(hass)
     assert people is not None
     data = Person("", "Anna", locks=frozenset((lock.unique_id,))).as_data()
-    subentry = ConfigSubentry(data=data, subentry_type="person", title="Anna", unique_id=None)
+    subentry = ConfigSubentry(
+        data=MappingProxyType(data), subentry_type="person", title="Anna", unique_id=None
+    )
     hass.config_entries.async_add_subentry(people, subentry)
     entry.runtime_data.changed_by = "Anna"
     told = await async_get_config_entry_diagnostics(hass, entry)

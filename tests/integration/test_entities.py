@@ -128,7 +128,7 @@ async def test_the_button_lets_the_lock_be_found(
     hass: HomeAssistant, world: World, lock: TestLock, entry: Any
 ) -> None:
     shown: list[str] = []
-    lock.show = shown.append  # type: ignore[method-assign]  # see what it shows
+    lock.show = shown.append  # type: ignore[method-assign, assignment]  # see what it shows
     target = {"entity_id": f"button.{lock.entity}_identify"}
     press = hass.services.async_call("button", "press", target, blocking=True)
     await world.during(press)

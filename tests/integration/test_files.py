@@ -45,7 +45,9 @@ SOURCE = "\n".join(path.read_text() for path in FOLDER.glob("*.py"))
 PERSON_SOURCE = "\n".join(path.read_text() for path in FOLDER.glob("people_f*.py"))
 ACTION_SOURCE = "\n".join(path.read_text() for path in FOLDER.glob("action*.py"))
 LOCK_SOURCE = "\n".join(
-    path.read_text() for path in FOLDER.glob("*.py") if not path.match("people_f*.py")
+    path.read_text()
+    for path in FOLDER.glob("*.py")
+    if not path.match("people_f*.py") and not path.match("repairs*.py")
 )
 PERSON = TEXTS["config_subentries"]["person"]
 SERVICES = load_yaml_dict(str(FOLDER / "services.yaml"))
@@ -217,7 +219,19 @@ def test_every_action_is_described_as_it_is() -> None:
 
 
 def test_every_issue_has_its_texts() -> None:
-    assert set(TEXTS["issues"]) == {const.ISSUE_CLOCK, *issues.LOCK_ISSUES}
+    of_people = {
+        "accounts_full", "drift_changed", "drift_changed_home", "drift_changed_unknown",
+        "drift_missing", "drift_pending", "drift_pending_change", "drift_unknown", "people_gone",
+        "pin_taken", "removal_pending", "removal_pending_unknown",
+    }  # fmt: skip
+    assert set(TEXTS["issues"]) == {const.ISSUE_CLOCK, *issues.LOCK_ISSUES} | of_people
+    reasons = {
+        path.stem: set(re.findall(r'reason="(\w+)"', path.read_text()))
+        for path in FOLDER.glob("repairs*.py")
+    }
+    for issue in TEXTS["issues"].values():
+        aborts = set(issue.get("fix_flow", {}).get("abort", {}))
+        assert aborts <= set().union(*reasons.values())
 
 
 def test_every_cause_has_its_word() -> None:
@@ -241,9 +255,9 @@ DESCRIPTIONS = {
 
 
 def test_icons_are_of_entities_and_states_that_exist() -> None:
-    states = {
+    states: dict[str, set[str]] = {
         "binary_sensor": {"on", "off"},
-        "lock": set(LockState),
+        "lock": {*LockState},
         "sensor": set(person_sensor.ACCESS_PENDING.options or ()),
         "switch": {"on", "off"},
     }
@@ -276,7 +290,7 @@ def test_texts_are_in_order_and_plain() -> None:
 
 def test_placeholders_in_texts_are_given() -> None:
     given = {
-        "name", "address", "entity_id", "home", "minutes", "person", "reason", "result", "user",
+        "name", "address", "entity_id", "home", "found", "minutes", "people", "person", "told", "reason", "result", "user",
     }  # fmt: skip
     for text in texts(TEXTS):
         assert set(re.findall(r"{(\w+)}", text)) <= given

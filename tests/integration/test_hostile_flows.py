@@ -12,6 +12,7 @@ from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import issue_registry as ir
 from homeassistant.helpers.storage import Store
 from homeassistant.util.file import WriteError
+from test_reconfigure import entries
 from world import DOMAIN, SETUP_CODE
 
 from custom_components.igrs_lock.config_flow import IgrsLockConfigFlow

@@ -208,7 +208,7 @@ async def test_a_release_goes_on_when_its_dialog_is_closed(
 ) -> None:
     result = await menu(hass, entry, "release")
     lock.on_write = closing(hass, lock, result["flow_id"])
-    result = await hass.config_entries.flow.async_configure(result["flow_id"], {})
+    result = dict(await hass.config_entries.flow.async_configure(result["flow_id"], {}))
     assert result["type"] is FlowResultType.SHOW_PROGRESS
     await world.advance(3)
     assert not hass.config_entries.flow.async_progress_by_handler(DOMAIN)
@@ -225,7 +225,7 @@ async def test_a_release_that_fails_without_its_dialog_leaves_the_entry_and_is_l
 ) -> None:
     lock.silent = True
     result = await menu(hass, entry, "release")
-    result = await hass.config_entries.flow.async_configure(result["flow_id"], {})
+    result = dict(await hass.config_entries.flow.async_configure(result["flow_id"], {}))
     await world.settle()
     hass.config_entries.flow.async_abort(result["flow_id"])
     await world.advance(60)
@@ -241,7 +241,7 @@ async def test_an_entry_that_was_deleted_during_its_release_stays_deleted(
 ) -> None:
     result = await menu(hass, entry, "release")
     lock.on_write = closing(hass, lock, result["flow_id"])
-    result = await hass.config_entries.flow.async_configure(result["flow_id"], {})
+    result = dict(await hass.config_entries.flow.async_configure(result["flow_id"], {}))
     await hass.config_entries.async_remove(entry.entry_id)
     await world.advance(3)
     assert not lock.core.paired

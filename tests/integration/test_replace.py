@@ -1,5 +1,6 @@
 """A new lock takes the place of an old one: entities, history, name and people stay."""
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -35,7 +36,10 @@ def add_person(hass: HomeAssistant, *locks: str) -> str:
     assert people is not None
     person = Person("", "Anna", locks=frozenset(locks))
     subentry = ConfigSubentry(
-        data=person.as_data(), subentry_type="person", title="Anna", unique_id=None
+        data=MappingProxyType(person.as_data()),
+        subentry_type="person",
+        title="Anna",
+        unique_id=None,
     )
     hass.config_entries.async_add_subentry(people, subentry)
     return subentry.subentry_id
