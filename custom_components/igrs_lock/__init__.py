@@ -52,6 +52,7 @@ async def _async_setup_lock(hass: HomeAssistant, entry: IgrsLockConfigEntry) -> 
     """Set up a lock. It need not be in reach: its entities are unavailable until it is heard."""
     home = await async_get_home(hass)
     coordinator = IgrsLockCoordinator(hass, entry, await async_get_memory(hass), home)
+    await coordinator.log.async_load()
     entry.runtime_data = coordinator
     await _settle_pairings(hass, entry)
 

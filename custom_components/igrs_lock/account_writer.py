@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from .coordinator import IgrsLockCoordinator
     from .drift import Wanted
     from .ledger import Ledger
-    from .log import LogEntry
+    from .log_store import LogEntry
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -160,8 +160,7 @@ class AccountWriter:
     async def _accounted(self, told: Told, *, dirty: bool = True) -> None:
         """Note that everything up to the end of the log is accounted for."""
         ledger = self.ledger
-        entries = self._coordinator.log.entries
-        newest = max(entries[-1].counter if entries else 0, ledger.accounts_counter or 0)
+        newest = max(self._coordinator.log.cursor or 0, ledger.accounts_counter or 0)
         own = {counter for counter in ledger.own if counter > newest}
         before = (ledger.accounts_counter, ledger.epoch)
         ledger.accounts_counter, ledger.own, ledger.epoch = newest, own, told.epoch

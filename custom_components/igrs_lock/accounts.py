@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from .coordinator import IgrsLockCoordinator
     from .home import Home
-    from .log import LogEntry
+    from .log_store import LogEntry
 
 __all__ = ["Access", "AccessState", "AccountKeeper", "PinState"]
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from homeassistant.helpers.typing import VolDictType
 
     from .home import Home
-    from .log import LogEntry
+    from .log_store import LogEntry
 
 CONF_USER: Final = "user"
 CONF_CREDENTIAL_TYPE: Final = "credential_type"

@@ -17,6 +17,7 @@ from homeassistant.const import CONF_ADDRESS
 from homeassistant.core import CALLBACK_TYPE, HassJob, HomeAssistant, callback
 from homeassistant.helpers.event import async_call_later
 
+from .accounts import AccountKeeper
 from .client import LockClient, always
 from .const import (
     ADVERTISEMENT_MAX_AGE,
@@ -47,6 +48,7 @@ from .ilp import (
     format_device_id,
 )
 from .issues import IssueKeeper
+from .log import LockLog
 from .operation import Operator
 from .options import LockOptions
 from .standby import Standby
@@ -109,6 +111,8 @@ class IgrsLockCoordinator(PassiveBluetoothDataUpdateCoordinator):
         self.doubt = Doubt(self)
         self.operator = Operator(self)
         self.sync = Sync(hass, self)
+        self.log = LockLog(hass, self)
+        self.accounts = AccountKeeper(hass, self, home)
         self.standby = Standby(hass, self)
         self.time_keeper = TimeKeeper(hass, self)
         self.options = LockOptions(hass, self)
@@ -137,6 +141,8 @@ class IgrsLockCoordinator(PassiveBluetoothDataUpdateCoordinator):
             ),
             self.time_keeper.async_start(),
             self.sync.async_start(),
+            self.log.async_start(),
+            self.accounts.async_start(),
             self.standby.async_start(),
             self.options.async_start(),
             self.watch.async_start(),
@@ -204,6 +210,7 @@ class IgrsLockCoordinator(PassiveBluetoothDataUpdateCoordinator):
             # Something happened while nobody heard it; the log bits alone count to four.
             self.changed_by = None
         self.remembered["log_bits"] = advertisement.log_bits
+        self.log.async_heard(advertisement, missed=gap >= LOG_BITS_PERIOD)
         self._async_prove(now)
         self._async_take(LockState.advertised(advertisement))
         if self.operator.movement is not None:
@@ -278,6 +285,13 @@ class IgrsLockCoordinator(PassiveBluetoothDataUpdateCoordinator):
         if shown != self._shown:
             self._shown = shown
             self.async_update_listeners()
+
+    @callback
+    def async_changed_by(self, who: str | None) -> None:
+        """Take from the lock's log who moved the bolt to where it stands."""
+        if who != self.changed_by and self.data is not None:
+            self.changed_by = who
+            self._async_take(self.data)
 
     @callback
     def _async_prove(self, now: float) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from .ilp import CONTROLLER_SLOT, Advertisement, Bolt, Door, Source, StateEvent
+
+if TYPE_CHECKING:
+    from .log_store import LogEntry
 
 CONTROLLER_NAME: Final = "Home Assistant"
 CAUSES: Final = {
@@ -40,7 +43,7 @@ class LockState:
         )
 
 
-def cause(event: StateEvent, holder: str | None) -> str | None:
+def cause(event: StateEvent | LogEntry, holder: str | None) -> str | None:
     """Return who or what moved the bolt: a name, or a key of CHANGED_BY; None when not known.
 
     `holder` is the name of whoever has the event's slot.
