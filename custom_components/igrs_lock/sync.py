@@ -145,7 +145,10 @@ class Sync:
             )
             return
         self._task = self._coordinator.config_entry.async_create_background_task(
-            self._hass, self._async_work(), f"{self._coordinator.client.name} sync"
+            self._hass,
+            self._async_work(),
+            f"{self._coordinator.client.name} sync",
+            eager_start=False,  # what is nudged in the same breath is sorted first
         )
         self._task.add_done_callback(self._worked)
 
