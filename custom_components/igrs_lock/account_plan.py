@@ -240,25 +240,27 @@ def recover(
     epoch: int,
     intention: Intention,
     told: tuple[bytes, int],
-    records: Sequence[int] | None,
+    records: Sequence[int],
+    *,
+    restarted: bool = False,
 ) -> list[Account] | None:
     """Return the lock's accounts when all that happened to them is part of an intention.
 
     `told` are digest and epoch as the lock says; `records` the slots of all changes in its log
-    since, none of them by anybody else (None: the lock keeps no log). None when something else
-    happened.
+    since, none of them by anybody else. A lock that lost its power (`restarted`) may have made one
+    change that it had no time to record. None when something else happened.
     """
     others = [one for one in known if one.account_id != intention.account_id]
     free = 0
     for number, state in enumerate(intention.states):
         free += number in intention.free
-        if records is not None and not number - free <= len(records) <= number:
+        if not number - free - restarted <= len(records) <= number:
             continue
         removed = state is None and intention.states[0] is not None
         if told[1] != min(epoch + removed, EPOCH_MAX):
             continue
         for slot in _slots(state or intention.states[0], others, records):
-            if records is not None and set(records) - {slot}:
+            if set(records) - {slot}:
                 continue
             found = others if state is None else [*others, replace(state, slot=slot)]
             if account_digest(found) == told[0]:
@@ -267,7 +269,7 @@ def recover(
 
 
 def _slots(
-    state: Account | None, others: Sequence[Account], records: Sequence[int] | None
+    state: Account | None, others: Sequence[Account], records: Sequence[int]
 ) -> Sequence[int]:
     """Return the slots that an account may be in."""
     if state is None:

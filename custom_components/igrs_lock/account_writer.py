@@ -145,7 +145,8 @@ class AccountWriter:
             ):
                 return False
             slots = [entry.detail for entry in changes]
-            recovered = recover(known, epoch, intention, (told.digest, told.epoch), slots)
+            now = (told.digest, told.epoch)
+            recovered = recover(known, epoch, intention, now, slots, restarted=self._restarted())
             if recovered is None:
                 return False
             found = recovered
@@ -156,6 +157,14 @@ class AccountWriter:
         ledger.doomed = [one for one in ledger.doomed if ledger.account(one.account_id)]
         await self._accounted(told, dirty=dirty)
         return True
+
+    def _restarted(self) -> bool:
+        """Whether the lock lost its power since everything was accounted for."""
+        judged = self.ledger.accounts_counter or 0
+        return any(
+            entry.event is Event.RESTARTED and entry.counter > judged
+            for entry in self._coordinator.log.entries
+        )
 
     async def _accounted(self, told: Told, *, dirty: bool = True) -> None:
         """Note that everything up to the end of the log is accounted for."""

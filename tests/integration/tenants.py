@@ -2,11 +2,11 @@
 
 import copy
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-import tenants_fake
 from bsld import const as c
 from homeassistant.components.repairs import DOMAIN as REPAIRS
 from homeassistant.config_entries import ConfigSubentry
@@ -15,6 +15,8 @@ from homeassistant.helpers.storage import Store
 from world import DOMAIN, OtherController
 
 from custom_components.igrs_lock import ilp
+from custom_components.igrs_lock.errors import OperationError
+from custom_components.igrs_lock.log_store import log_store
 from custom_components.igrs_lock.person import DEFAULT_RIGHTS, Kind, Person
 
 if TYPE_CHECKING:
@@ -82,7 +84,7 @@ class Tenants:
         )
         self.hass.config_entries.async_add_subentry(self.people, subentry)
         if pin:
-            self.hass.async_create_task(self.set_pin(subentry.subentry_id, pin))
+            self.hass.async_create_task(self._set_pin(subentry.subentry_id, pin))
         return subentry.subentry_id
 
     def change(self, person_id: str, **fields: Any) -> None:
@@ -96,6 +98,10 @@ class Tenants:
     async def set_pin(self, person_id: str, pin: str) -> None:
         home = self.coordinator.home
         await home.async_set_pin(home.persons()[person_id], pin)
+
+    async def _set_pin(self, person_id: str, pin: str) -> None:
+        with suppress(OperationError):
+            await self.set_pin(person_id, pin)
 
     def access(self, name: str) -> Access:
         (found,) = [one for one in self.keeper.access() if one.name == name]
@@ -273,7 +279,7 @@ class Backup:
             key: (subentry.title, dict(subentry.data))
             for key, subentry in tenants.people.subentries.items()
         }
-        self.log = list(tenants_fake.STORE.get(tenants.lock.unique_id, []))
+        self.log = copy.deepcopy(tenants.coordinator.log._book.as_dict())
 
     async def restore(self) -> None:
         """Stop Home Assistant, put it all back, and start again."""
@@ -299,7 +305,7 @@ class Backup:
                 )
                 entries.async_add_subentry(people, subentry)
         await Store[Any](tenants.hass, 1, f"{DOMAIN}.people").async_save(self.ledger)
-        tenants_fake.STORE[tenants.lock.unique_id] = list(self.log)
+        await log_store(tenants.hass, tenants.lock.unique_id).async_save(self.log)
 
 
 async def restart(tenants: Tenants, meanwhile: Callable[[], Awaitable[None]] | None = None) -> None:

@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import tenants_fake
 from bsld import const as c
 from homeassistant.config_entries import ConfigEntry, ConfigEntryDisabler
 from tenants import Tenants
@@ -22,9 +21,8 @@ FULL = c.CAP_LATCH | c.CAP_DOOR_SENSOR | c.CAP_KEYPAD
 
 
 @pytest.fixture
-def lock(world: World, monkeypatch: pytest.MonkeyPatch) -> TestLock:
+def lock(world: World) -> TestLock:
     """A lock with a keypad."""
-    tenants_fake.install(monkeypatch)
     return world.add_lock(FULL)
 
 

@@ -312,8 +312,9 @@ def test_a_lost_answer_to_adding_and_removing_is_found_out_about() -> None:
     told = (AccountDigest.of(digest).digest, 0)
     added = [*known, plan.new_account(slot, account_id)]
     assert plan.recover(known, 0, adding, told, [slot]) == added
-    assert plan.recover(known, 0, adding, told, None) == added
     assert plan.recover(known, 0, adding, told, []) is None
+    # The power was cut before it was recorded.
+    assert plan.recover(known, 0, adding, told, [], restarted=True) == added
     removing = ledger.Intention(account_id, [added[-1], None])
     assert plan.recover(added, 0, removing, told, []) == added
     [_, digest] = lab.session.ask(
