@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any, override
 
 import pytest
 from bsld import const as c
+from folk import Folk
 from homeassistant.components.alexa import smart_home as alexa
 from homeassistant.components.alexa.config import AbstractConfig as AlexaConfig
 from homeassistant.components.google_assistant import smart_home as google
@@ -12,6 +13,7 @@ from voice import STATES, brought_to
 
 if TYPE_CHECKING:
     from homeassistant.core import HomeAssistant
+    from pytest_homeassistant_custom_component.common import MockUser
     from world import TestLock, World
 
 pytestmark = pytest.mark.usefixtures("quiet")
@@ -50,9 +52,12 @@ class Google(GoogleConfig):
     should_report_state = False
     secure_devices_pin: str | None = None
 
-    def __init__(self, hass: HomeAssistant, pin: str | None = None) -> None:
+    def __init__(
+        self, hass: HomeAssistant, pin: str | None = None, user_id: str | None = None
+    ) -> None:
         super().__init__(hass)
         self.secure_devices_pin = pin
+        self.user_id = user_id  # who linked it
 
     @override
     def get_agent_user_id_from_context(self, context: object) -> str:
@@ -101,7 +106,7 @@ class Google(GoogleConfig):
             "inputs": [{"intent": f"action.devices.{intent}", "payload": payload}],
         }
         answer = await google.async_handle_message(  # type: ignore[no-untyped-call]  # it is
-            self.hass, self, "agent", None, message, "cloud"
+            self.hass, self, "agent", self.user_id, message, "cloud"
         )
         result: dict[str, Any] = answer["payload"]
         return result
@@ -262,6 +267,19 @@ async def test_google_waits_two_seconds_at_most(
     )
     await world.advance(60, 1)
     assert logged == ["JammedError"]  # only the log hears of it
+
+
+async def test_who_linked_google_acts_as_themselves_when_tied_to_somebody(
+    hass: HomeAssistant, world: World, lock: TestLock, hass_owner_user: MockUser
+) -> None:
+    lock.core.bolt_sensed(c.BOLT_UNLOCKED)
+    await Folk(world).add("Anna", lock, user_id=hass_owner_user.id)
+    await world.advance(60, 1)
+    home = Google(hass, user_id=hass_owner_user.id)
+    result = await world.during(home.move(lock, locked=True))
+    assert result["status"] == "SUCCESS"
+    await world.advance(5)
+    assert world.attribute(lock, "changed_by") == "Anna"
 
 
 # --- Alexa ---
