@@ -97,15 +97,11 @@ async def async_get_config_entry_diagnostics(
 
 def _work(coordinator: IgrsLockCoordinator) -> dict[str, Any]:
     """Return what waits to be done with the lock, and how many have access: not who."""
-    sync = getattr(coordinator, "sync", None)
-    log = getattr(coordinator, "log", None)
-    accounts = getattr(coordinator, "accounts", None)
+    log, access = coordinator.log, coordinator.accounts.access()
     return {
-        "sync": None if sync is None else sync.status(),
-        "log": None if log is None else {"cursor": log.cursor, "entries": len(log.entries)},
-        "accounts": None
-        if accounts is None
-        else dict(Counter(access.state.value for access in accounts.access())),
+        "sync": coordinator.sync.status(),
+        "log": {"cursor": log.cursor, "entries": len(log.entries)},
+        "accounts": dict(Counter(one.state.value for one in access)),
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
 
@@ -52,11 +52,9 @@ class LockOptions:
         self._coordinator.sync.register(Job.OPTIONS, self.async_run)
         if "options_read" not in self._remembered:
             self._nudge()
-        if (log := getattr(self._coordinator, "log", None)) is None:
-            return _nothing
-        for entry in log.entries:
+        for entry in self._coordinator.log.entries:
             self._recorded(entry)
-        return cast("CALLBACK_TYPE", log.async_listen(self._recorded))
+        return self._coordinator.log.async_listen(self._recorded)
 
     def supported(self, option: Option) -> bool:
         """Whether the lock says that it has an option. Not authenticated."""
@@ -142,7 +140,3 @@ class LockOptions:
     @callback
     def _nudge(self) -> None:
         self._coordinator.sync.nudge(Job.OPTIONS)
-
-
-def _nothing() -> None:
-    """Have nothing to end."""

@@ -16,6 +16,7 @@ from .const import DOMAIN, SUBENTRY_PERSON
 from .home import async_get_home, find_people_entry
 from .ilp import device_id_from_address, format_device_id, local_name
 from .issues import async_delete_issues
+from .log_store import log_store
 from .person import Person
 from .store import async_get_memory
 
@@ -30,6 +31,7 @@ async def async_forget_lock(hass: HomeAssistant, device_id: str, address: str) -
     home.async_set_users(device_id, ())
     home.ledger.forget_lock(device_id)
     (await async_get_memory(hass)).forget(device_id)
+    await log_store(hass, device_id).async_remove()
     async_delete_issues(hass, device_id)
     async_forget_issues(hass, device_id)
     # Home Assistant remembers that it offered this lock; held its button, it is to be offered anew.
@@ -50,12 +52,20 @@ async def async_take_over(
     if entry.state is ConfigEntryState.LOADED:
         await hass.config_entries.async_unload(entry.entry_id)
     users = _users(hass, old) if keep_people else []
+    await _async_move_log(hass, old, new)
     await async_forget_lock(hass, old, old_address)
     _move_registries(hass, entry, old, new, address)
     title = local_name(new_id) if entry.title == local_name(old_id) else entry.title
     hass.config_entries.async_update_entry(entry, unique_id=new, title=title, data=data)
     (await async_get_home(hass)).async_set_users(new, users)
     hass.config_entries.async_schedule_reload(entry.entry_id)
+
+
+async def _async_move_log(hass: HomeAssistant, old: str, new: str) -> None:
+    """Keep the old lock's records in front of the new one's, whose counters are others."""
+    if (kept := await log_store(hass, old).async_load()) is not None:
+        entries = [[0, *entry[1:]] for entry in kept["entries"]]
+        await log_store(hass, new).async_save({"cursor": None, "bits": None, "entries": entries})
 
 
 @callback

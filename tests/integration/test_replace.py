@@ -13,6 +13,7 @@ from homeassistant.helpers import issue_registry as ir
 from test_reconfigure import menu
 from world import DOMAIN, SETUP_CODE, name_of
 
+from custom_components.igrs_lock import ilp
 from custom_components.igrs_lock.home import find_people_entry
 from custom_components.igrs_lock.person import Person
 from custom_components.igrs_lock.store import async_get_memory, async_get_pairings
@@ -198,3 +199,31 @@ async def test_a_lock_that_was_set_up_meanwhile_replaces_nothing(
     result = await world.submit(result, {"address": new.address})
     assert (result["type"], result["reason"]) == (FlowResultType.ABORT, "already_configured")
     assert entry.unique_id == lock.unique_id
+
+
+async def test_the_old_locks_records_stay_readable_before_the_new_ones(
+    hass: HomeAssistant,
+    hass_storage: dict[str, Any],
+    world: World,
+    lock: TestLock,
+    entry: Any,
+    new: TestLock,
+) -> None:
+    await world.call(lock, "unlock")
+    await world.advance(30)
+    before = [one.event for one in entry.runtime_data.log.entries]
+    assert ilp.Event.UNLOCKED in before
+    result = await replace(hass, world, entry, new)
+    assert result["reason"] == "replaced"
+    await world.advance(30)
+    log = entry.runtime_data.log
+    assert [one.event for one in log.entries][: len(before)] == before
+    assert log.entries[len(before)].event is ilp.Event.PAIRED
+    assert log.cursor == log.entries[-1].counter
+    assert not [key for key in hass_storage if lock.unique_id.lower() in key.lower()]
+    # What the new lock advertises agrees with what was read: nothing is read over and over.
+    connections = world.connections
+    await world.advance(700, step=5)
+    assert world.connections == connections
+    # Who turned the old lock did not turn the new one.
+    assert world.attribute(lock, "changed_by") is None
