@@ -17,8 +17,8 @@ from homeassistant.exceptions import ServiceValidationError
 from homeassistant.helpers import config_validation as cv
 from homeassistant.util import dt as dt_util
 
+from .access import AccessState, PinState
 from .const import DOMAIN, SUBENTRY_PERSON
-from .home import access_list
 from .people_forms import (
     CONF_FIRST,
     CONF_KIND,
@@ -46,7 +46,7 @@ from .person import (
 if TYPE_CHECKING:
     from homeassistant.helpers.typing import VolDictType
 
-    from .accounts import Access
+    from .access import Access
     from .home import Home
 
 CONF_SUSPENDED: Final = "suspended"
@@ -188,9 +188,9 @@ def user_rows(home: Home, device_id: str) -> list[dict[str, Any]]:
     coordinator = home.coordinators.get(device_id)
     rows = []
     found = set()
-    for access in [] if coordinator is None else access_list(coordinator):
+    for access in [] if coordinator is None else coordinator.accounts.access():
         person = persons.get(access.person_id or "")
-        if access.state == "removal_pending":
+        if access.state is AccessState.REMOVAL_PENDING:
             person = None  # what is still on the lock is an earlier access
         found.add(access.person_id)
         rows.append(
@@ -207,7 +207,7 @@ def user_rows(home: Home, device_id: str) -> list[dict[str, Any]]:
         {
             "user": person.id,
             "name": person.name,
-            "state": "pending",
+            "state": AccessState.PENDING.value,
             **_of_person(person),
             "uses_left": None,
             "credentials": [],
@@ -236,7 +236,7 @@ def _of_person(person: Person | None) -> dict[str, Any]:
 
 
 def _credentials(access: Access) -> list[dict[str, str]]:
-    if access.pin == "none":
+    if access.pin is PinState.NONE:
         return []
     return [{"type": "pin", "state": access.pin.value}]
 

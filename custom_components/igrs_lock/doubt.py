@@ -43,8 +43,9 @@ class Doubt:
             header.setup_mode
             and not header.tagged
             # Somebody is about to pair it.
-            and not any(
-                coordinator.config_entry.async_get_active_flows(
+            and all(
+                flow.get("step_id") == "who"  # that one comes after a pairing
+                for flow in coordinator.config_entry.async_get_active_flows(
                     coordinator.hass, {SOURCE_REAUTH, SOURCE_RECONFIGURE}
                 )
             )
@@ -89,7 +90,7 @@ class Doubt:
         coordinator = self._coordinator
         counter = coordinator.tracker.counter
         try:
-            status, key = await coordinator.async_request(
+            status, key = await coordinator.operator.async_ask(
                 requests.get_status(), requests.get_advertisement_key()
             )
             epoch = AdvertisementKey.of(key).epoch

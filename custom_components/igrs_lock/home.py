@@ -15,11 +15,13 @@ from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
 from homeassistant.helpers.singleton import singleton
 from homeassistant.util.hass_dict import HassKey
 
+from .access import AccessState, PinState
 from .const import CONF_CAPABILITIES, CONF_LOCK_KEY, CONF_TYPE, DOMAIN, SUBENTRY_PERSON, TYPE_PEOPLE
 from .errors import AccessPendingError, NotAllowedError, OperationError
 from .ilp import USES_KEEP, Capability, IlpError, account_key
 from .ledger import Ledger
 from .person import Person
+from .session import Identity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -27,8 +29,7 @@ if TYPE_CHECKING:
     from homeassistant.config_entries import ConfigEntry
     from homeassistant.core import Context
 
-    from .accounts import Access
-    from .client import Identity
+    from .access import Access
     from .coordinator import IgrsLockConfigEntry, IgrsLockCoordinator
 
 _LOGGER = logging.getLogger(__name__)
@@ -36,9 +37,8 @@ _LOGGER = logging.getLogger(__name__)
 _SETTLE_TIMEOUT: Final = 15.0
 """Seconds that an action waits for a lock to be written to."""
 
-# States of `accounts.Access`.
-_PENDING: Final = ("pending", "removal_pending")
-_PROBLEMS: Final = ("question", "full", "failed")
+_PENDING: Final = (AccessState.PENDING, AccessState.REMOVAL_PENDING)
+_PROBLEMS: Final = (AccessState.QUESTION, AccessState.FULL, AccessState.FAILED)
 
 
 def is_people(entry: ConfigEntry[Any]) -> bool:
@@ -139,8 +139,7 @@ class Home:
     def async_people_changed(self) -> None:
         """Let every lock be written what changed: somebody was added, changed or removed."""
         for coordinator in self.coordinators.values():
-            if (accounts := getattr(coordinator, "accounts", None)) is not None:
-                accounts.async_people_changed()
+            coordinator.accounts.async_people_changed()
         self.async_access_changed()
 
     @callback
@@ -254,8 +253,7 @@ class Home:
     def pending(self, device_id: str) -> bool:
         """Whether anything about people waits to be written to a lock."""
         coordinator = self.coordinators.get(device_id)
-        accounts = getattr(coordinator, "accounts", None)
-        return accounts is None or accounts.pending
+        return coordinator is None or coordinator.accounts.pending
 
     def pending_pins(self, but_of: str = "") -> set[str]:
         """Return the PINs that wait to be written, of everybody but one person."""
@@ -291,7 +289,7 @@ class Home:
         return [
             (coordinator, access)
             for coordinator in self.coordinators.values()
-            for access in access_list(coordinator)
+            for access in coordinator.accounts.access()
             if access.person_id == person_id
         ]
 
@@ -308,9 +306,9 @@ class Home:
         }
         problem: set[str] = set()
         for coordinator, access in self.access_of(person_id):
-            if access.state in _PROBLEMS or access.pin == "taken":
+            if access.state in _PROBLEMS or access.pin is PinState.TAKEN:
                 problem.add(coordinator.config_entry.title)
-            elif access.state in _PENDING or access.pin == "pending":
+            elif access.state in _PENDING or access.pin is PinState.PENDING:
                 pending.add(coordinator.config_entry.title)
         return pending, problem
 
@@ -323,9 +321,6 @@ class Home:
         waits to be written for this person is written first. NotAllowedError, AccessPendingError,
         or what kept it from being written.
         """
-        from .accounts import AccessState  # noqa: PLC0415 - they import each other
-        from .client import Identity  # noqa: PLC0415 - the coordinator imports both
-
         user_id = None if context is None else context.user_id
         person = None if user_id is None else self.person_of_user(user_id)
         if person is None:
@@ -353,7 +348,7 @@ class Home:
 
     @staticmethod
     def _access(coordinator: IgrsLockCoordinator, person: Person) -> Access | None:
-        for access in access_list(coordinator):
+        for access in coordinator.accounts.access():
             if access.person_id == person.id:
                 return access
         return None
@@ -365,12 +360,6 @@ async def _settle(coordinator: IgrsLockCoordinator) -> None:
     except (OperationError, IlpError) as err:
         # The job tries again by itself.
         _LOGGER.debug("%s: not settled: %s", coordinator.config_entry.title, err)
-
-
-def access_list(coordinator: IgrsLockCoordinator) -> list[Access]:
-    """Return everybody's access to a lock."""
-    accounts = getattr(coordinator, "accounts", None)
-    return [] if accounts is None else accounts.access()
 
 
 _HOME: Final[HassKey[Home]] = HassKey(f"{DOMAIN}_home")

@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import tenants_fake
 from bsld import const as c
 from folk import Folk
 from homeassistant.core import Context
@@ -32,9 +31,8 @@ PIN = "384729"
 
 
 @pytest.fixture
-async def lock(world: World, monkeypatch: pytest.MonkeyPatch) -> TestLock:
+async def lock(world: World) -> TestLock:
     """A lock with a keypad."""
-    tenants_fake.install(monkeypatch)
     return world.add_lock(KEYPAD)
 
 
