@@ -95,8 +95,6 @@ class LockClient:
         self._controller = Identity.controller(key)
         self.name = name
         self.on_event: Callable[[StateEvent], None] = _ignore_event
-        self.refusals = 0
-        """Controller sessions in a row whose key the lock did not accept (source 1 only)."""
         self.clock_off = False
         """Whether the last answer's time was missing or more than 2 s off."""
         self.timing: Timing | None = None
@@ -296,7 +294,6 @@ class LockClient:
                     case (LockError() | LinkLostError()) as err:
                         raise err
         self._timing.answered = self._timing.elapsed()
-        self.refusals = 0
         if call.identity.is_person and any(reply.result in _ENDING for reply in replies):
             self._sessions.clear()
         return replies
@@ -307,7 +304,6 @@ class LockClient:
                 # Says nothing of the home's own key.
                 return AccessGoneError(self.name, person=identity.name)
             case ErrorCode.AUTHENTICATION_FAILED if self._asked:
-                self.refusals += 1
                 return NeedsPairingError(self.name)
             case ErrorCode.BUSY:
                 return LockBusyError(self.name)

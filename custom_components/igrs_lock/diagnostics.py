@@ -72,7 +72,7 @@ async def async_get_config_entry_diagnostics(
         ),
         "connection": {
             "session": client.session_alive,
-            "refusals": client.refusals,
+            "refusals": coordinator.operator.refusals,
             "last_request_ms": None if client.timing is None else client.timing.as_dict(),
         },
         **_work(coordinator),

@@ -16,6 +16,7 @@ from .errors import (
     AccessGoneError,
     AccessSuspendedError,
     DoorOpenError,
+    NeedsPairingError,
     NoRightError,
     OperationError,
     OutsideHoursError,
@@ -50,6 +51,8 @@ class Operator:
         """The movement asked for, while its end is not known."""
         self._coordinator = coordinator
         self._operating = asyncio.Lock()
+        self.refusals = 0
+        """Refusals of this home's key in a row."""
         self._people = 0
         self._calm = asyncio.Event()
         self._calm.set()
@@ -70,6 +73,30 @@ class Operator:
         await self._calm.wait()
         return await self._async_request(wanted, may_repeat, always, identity)
 
+    async def async_ask(self, *wanted: Request) -> list[Reply]:
+        """Send requests because the lock is doubted: a refused key counts as when people ask."""
+        await self._calm.wait()
+        return await self._async_counting(wanted, always, always, None)
+
+    async def _async_counting(
+        self,
+        wanted: tuple[Request, ...],
+        may_repeat: Callable[[], bool],
+        still_wanted: Callable[[], bool],
+        identity: Identity | None,
+    ) -> list[Reply]:
+        """Send requests; ask the owner to pair anew when this home's key is refused again and again.
+
+        Jobs in the background do not count: an ERROR is anybody's, and they try often.
+        """
+        try:
+            return await self._async_request(wanted, may_repeat, still_wanted, identity)
+        except NeedsPairingError:
+            self.refusals += 1
+            if self.refusals >= AUTHENTICATION_FAILURES:
+                self._coordinator.config_entry.async_start_reauth(self._coordinator.hass)
+            raise
+
     async def _async_request(
         self,
         wanted: tuple[Request, ...],
@@ -77,7 +104,7 @@ class Operator:
         still_wanted: Callable[[], bool],
         identity: Identity | None,
     ) -> list[Reply]:
-        """Send requests by the fastest way, noting a refused key."""
+        """Send requests by the fastest way, noting that this home's key was accepted."""
         coordinator = self._coordinator
         client = coordinator.client
         try:
@@ -91,10 +118,7 @@ class Operator:
         except AccessGoneError:
             coordinator.sync.nudge(Job.ACCOUNTS)
             raise
-        except OperationError:
-            if client.refusals >= AUTHENTICATION_FAILURES:
-                coordinator.config_entry.async_start_reauth(coordinator.hass)
-            raise
+        self.refusals = 0
         await self._async_key_accepted()
         coordinator.async_clock_told(off=client.clock_off)
         return replies
@@ -153,7 +177,7 @@ class Operator:
 
         try:
             async with self.hold():
-                (reply,) = await self._async_request(
+                (reply,) = await self._async_counting(
                     (requests.operate(operation),), may_repeat, still_wanted, identity
                 )
                 try:
