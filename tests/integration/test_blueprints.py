@@ -27,7 +27,7 @@ async def test_it_can_be_imported_from_the_address_on_the_page(
     hass: HomeAssistant, aioclient_mock: AiohttpClientMocker, name: str
 ) -> None:
     assert f"({address(name)})" in (ROOT / "docs" / "automations.md").read_text("utf-8")
-    aioclient_mock.get(
+    aioclient_mock.get(  # type: ignore[no-untyped-call]  # of the test helpers
         f"https://raw.githubusercontent.com/{REPOSITORY}/main/blueprints/automation/igrs_lock/{name}.yaml",
         text=(FOLDER / f"{name}.yaml").read_text("utf-8"),
     )
@@ -55,7 +55,7 @@ def test_every_input_is_used_and_can_be_chosen(name: str) -> None:
         assert one["name"]
         chosen = selector(one["selector"])
         if "default" in one and not isinstance(chosen, EntitySelector):
-            chosen(one["default"])
+            chosen(one["default"])  # type: ignore[operator]  # every kind of them is
 
 
 @pytest.mark.parametrize("name", NAMES)
