@@ -9,6 +9,8 @@ from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers import entity_registry as er
 from world import DOMAIN, name_of
 
+from custom_components.igrs_lock import ilp
+
 if TYPE_CHECKING:
     from homeassistant.core import HomeAssistant
     from world import TestLock, World
@@ -139,6 +141,40 @@ async def test_the_button_lets_the_lock_be_found(
     with pytest.raises(HomeAssistantError) as failure:
         await world.during(press)
     assert failure.value.translation_key == "out_of_reach"
+
+
+async def test_a_lock_that_refuses_to_be_found_is_told(
+    hass: HomeAssistant,
+    world: World,
+    lock: TestLock,
+    entry: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    no_option = ilp.Request(ilp.Command.SET_OPTION, bytes((99,)).ljust(9, b"\x00"))
+    monkeypatch.setattr(ilp.requests, "identify", lambda: no_option)
+    target = {"entity_id": f"button.{lock.entity}_identify"}
+    press = hass.services.async_call("button", "press", target, blocking=True)
+    with pytest.raises(HomeAssistantError) as failure:
+        await world.during(press)
+    assert failure.value.translation_key == "refused"
+
+
+async def test_the_signal_is_shown_as_soon_as_the_lock_is_heard(
+    hass: HomeAssistant, world: World, lock: TestLock, entry: Any
+) -> None:
+    entity_id = f"sensor.{lock.entity}_signal_strength"
+    await enable(hass, world, entry, entity_id)
+    lock.silent = True
+    await hass.config_entries.async_unload(entry.entry_id)
+    for gateway in (world.near, world.far):
+        gateway.forget(lock.address)
+    await world.advance(6)  # what was heard last is too old now
+    await hass.config_entries.async_setup(entry.entry_id)
+    await world.advance(1)
+    assert world.state(lock, "sensor", "_signal_strength") == "unavailable"
+    lock.silent = False
+    await world.advance(2)
+    assert world.state(lock, "sensor", "_signal_strength") == "-60"
 
 
 async def test_always_connected_is_this_homes_choice(

@@ -123,7 +123,7 @@ def test_every_error_of_the_flow_is_one_that_can_happen() -> None:
     missing = set(ERRORS) - set(TEXTS["config"]["error"])
     assert missing == {
         "access_gone", "access_pending", "access_suspended", "door_open", "ledger_not_saved",
-        "no_right", "not_allowed", "outside_hours", "unconfirmed",
+        "log_not_saved", "no_right", "not_allowed", "outside_hours", "unconfirmed",
     }  # fmt: skip
     # A lock may refuse its release with any result.
     refusals = {movement.refusal(result, "").key for result in Result if result is not Result.DONE}
@@ -290,7 +290,7 @@ def test_texts_are_in_order_and_plain() -> None:
 
 def test_placeholders_in_texts_are_given() -> None:
     given = {
-        "name", "address", "entity_id", "home", "found", "minutes", "people", "person", "told", "reason", "result", "user",
+        "name", "address", "entity_id", "home", "found", "locks", "minutes", "people", "person", "told", "reason", "result", "user",
     }  # fmt: skip
     for text in texts(TEXTS):
         assert set(re.findall(r"{(\w+)}", text)) <= given
