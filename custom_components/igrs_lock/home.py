@@ -129,8 +129,18 @@ class Home:
         }
 
     def person_of_user(self, user_id: str) -> Person | None:
-        """Return the person that a Home Assistant user is tied to."""
-        for person in self.persons().values():
+        """Return the person that a Home Assistant user is tied to.
+
+        Also while the People entry is gone or disabled, which changes nothing: otherwise a guest
+        would act as this home then.
+        """
+        persons = self.persons()
+        if self.people_entry is None:
+            persons = {
+                key: Person.from_data(key, person["title"], person["data"])
+                for key, person in self.ledger.people.items()
+            }
+        for person in persons.values():
             if person.user_id == user_id:
                 return person
         return None

@@ -1,10 +1,12 @@
 """Home Assistant users who are persons act as them; and everybody's access is shown."""
 
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 import pytest
 from bsld import const as c
 from folk import Folk
+from homeassistant.config_entries import ConfigEntryDisabler
 from homeassistant.core import Context
 from homeassistant.exceptions import HomeAssistantError
 from world import DOMAIN
@@ -148,12 +150,38 @@ async def test_a_person_whose_access_cannot_be_written_is_told_why(
     assert access(hass) == ("pending", [entry.title], [])
 
 
+@pytest.mark.parametrize("how", ["disabled", "removed"])
+async def test_without_the_people_entry_a_person_does_not_become_the_home(
+    hass: HomeAssistant,
+    folk: Folk,
+    lock: TestLock,
+    entry: ConfigEntry[Any],
+    user: User,
+    how: str,
+) -> None:
+    await folk.add("Anna", lock, user_id=user.id)
+    other = await hass.auth.async_create_user("Ben", group_ids=["system-admin"])
+    await folk.add("Ben", user_id=other.id)
+    await folk.world.advance(5)
+    if how == "disabled":
+        await hass.config_entries.async_set_disabled_by(
+            folk.entry.entry_id, ConfigEntryDisabler.USER
+        )
+    else:
+        await hass.config_entries.async_remove(folk.entry.entry_id)
+    found = await identity(folk, entry, Context(user_id=user.id))
+    assert found is not None
+    assert found.name == "Anna"
+    with pytest.raises(NotAllowedError):
+        await identity(folk, entry, Context(user_id=other.id))
+
+
 async def test_a_full_lock_needs_attention_and_lets_nobody_act_as_the_home(
     hass: HomeAssistant, folk: Folk, lock: TestLock, entry: ConfigEntry[Any], user: User
 ) -> None:
-    lock.core.accounts.add = lambda *_args: None
-    await folk.add("Anna", lock, user_id=user.id)
-    await folk.world.advance(10)
+    with patch.object(lock.core.accounts, "add", return_value=None):
+        await folk.add("Anna", lock, user_id=user.id)
+        await folk.world.advance(10)
     assert access(hass) == ("problem", [], [entry.title])
     with pytest.raises(AccessPendingError):
         await identity(folk, entry, Context(user_id=user.id))
