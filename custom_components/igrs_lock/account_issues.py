@@ -55,9 +55,10 @@ def async_update_issues(
 
 
 @callback
-def async_forget_issues(hass: HomeAssistant, device_id: str) -> None:
+def async_forget_issues(hass: HomeAssistant, home: Home, device_id: str) -> None:
     """Take back everything about a lock that was removed."""
     _replace(hass, [f"{kind}_{device_id}" for kind in _KINDS], {})
+    async_update_people_gone(hass, home)
 
 
 @callback

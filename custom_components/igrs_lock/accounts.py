@@ -20,6 +20,7 @@ from homeassistant.helpers.dispatcher import async_dispatcher_connect
 from homeassistant.helpers.event import async_call_later
 
 from .access import Access, AccessState, PinState, access_list
+from .account_intake import refresh, refresh_ended
 from .account_issues import async_update_issues
 from .account_plan import Terms, lease_due, lease_renewal_at, target
 from .account_session import ChangedMeanwhileError
@@ -29,7 +30,6 @@ from .drift import HOME, HOME_NAME, Choice, Wanted, decide
 from .errors import NoAnswerError, OperationError, RefusedError
 from .home import is_people
 from .ilp import USES_KEEP, USES_UNLIMITED, Account, Capability, Event, IlpError, Right
-from .ledger_lock import Doomed, LockLedger, Question
 from .sync import Job
 from .timekeeper import clock_is_right
 
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from .coordinator import IgrsLockCoordinator
     from .home import Home
+    from .ledger_lock import LockLedger, Question
     from .log_store import LogEntry
 
 __all__ = ["Access", "AccessState", "AccountKeeper", "PinState"]
@@ -181,64 +182,9 @@ class AccountKeeper:
         if self._home.people_entry is None:
             return False
         changed = self._home.async_note_people()
-        changed |= self._refresh_ended()
-        wanted, ledger = self.wanted() or {}, self.ledger
-        for person_id in [one for one in ledger.grants if one not in wanted]:
-            grant = ledger.grants.pop(person_id)
-            ledger.doomed.append(Doomed(grant.account_id, grant.name, person_id))
-            changed = True
-        for person_id in [one for one in ledger.pins if one not in wanted]:
-            del ledger.pins[person_id]
-            changed = True
-        for key, question in [*ledger.questions.items()]:
-            if question.person_id is not None and question.person_id not in wanted:
-                del ledger.questions[key]
-                changed = True
-        if ledger.pins and not self._coordinator.capabilities & Capability.KEYPAD:
-            ledger.pins.clear()
-            changed = True
-        for person_id in ledger.grants:
-            changed |= self._refresh_grant(person_id, wanted[person_id])
-        if ledger.known is not None and ledger.intention is None:
-            # What never was on the lock need not be removed from it.
-            there = [one for one in ledger.doomed if self._may_be_there(one)]
-            changed |= len(there) != len(ledger.doomed)
-            ledger.doomed = there
-        return changed
-
-    def _may_be_there(self, doomed: Doomed) -> bool:
-        return self.ledger.account(doomed.account_id) is not None
-
-    def _refresh_ended(self) -> bool:
-        """Take the lock from the lists of those for whom the owner ended it."""
-        ledger, device_id, changed = self.ledger, self._coordinator.device_id, False
-        for person_id in [*ledger.ended]:
-            person = self._home.persons().get(person_id)
-            if person is not None and device_id in person.locks:
-                # Home Assistant was cut off before that was stored.
-                self._home.async_take_lock(person_id, device_id)
-            ledger.ended.remove(person_id)
-            changed = True
-        return changed
-
-    def _refresh_grant(self, person_id: str, one: Wanted) -> bool:
-        ledger, changed = self.ledger, False
-        grant = ledger.grants[person_id]
-        if grant.name != one.name:
-            grant.name, changed = one.name, True
-        account = ledger.account(grant.account_id)
-        if account is None or ledger.intention is not None or person_id in ledger.questions:
-            return changed
-        if ledger.pins.get(person_id) == "" and not account.pin_set:
-            del ledger.pins[person_id]
-            changed = True
-        if grant.settled is None or grant.settled == one.terms or person_id in ledger.pins:
-            return changed
-        anew = grant.settled.uses == USES_KEEP
-        if not anew and target(one.terms, grant.settled, account, _now()) == account:
-            grant.settled = one.terms  # nothing to write
-            return True
-        return changed
+        changed |= refresh_ended(self.ledger, self._home, self._coordinator.device_id)
+        keypad = Capability.KEYPAD in self._coordinator.capabilities
+        return refresh(self.ledger, self.wanted() or {}, _now(), keypad=keypad) or changed
 
     @callback
     def async_shown(self) -> None:

@@ -165,13 +165,18 @@ def _judge_grant(
         or (touched and account.pin_set)
     ):
         return QuestionKind.CHANGED
-    if terms.met_by(account, now) and account.not_after >= before.not_after * terms.leased:
+    settled = grant.settled
+    counted = account.uses == terms.uses or (settled is not None and settled.uses == terms.uses)
+    if (
+        counted
+        and terms.met_by(account, now)
+        and account.not_after >= before.not_after * terms.leased
+    ):
         # Perhaps by this home, in a time that a backup knows nothing of.
         grant.settled, grant.lease_end = terms, account.not_after
         return QuestionKind.PENDING if more else None
     if not _same(account, before):
         return QuestionKind.CHANGED
-    settled = grant.settled
     if settled is not None and not more and (terms == settled or terms.narrows(settled)):
         return None
     return QuestionKind.PENDING

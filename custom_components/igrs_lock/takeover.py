@@ -33,7 +33,7 @@ async def async_forget_lock(hass: HomeAssistant, device_id: str, address: str) -
     (await async_get_memory(hass)).forget(device_id)
     await log_store(hass, device_id).async_remove()
     async_delete_issues(hass, device_id)
-    async_forget_issues(hass, device_id)
+    async_forget_issues(hass, home, device_id)
     # Home Assistant remembers that it offered this lock; held its button, it is to be offered anew.
     bluetooth.async_clear_address_from_match_history(hass, address)
 

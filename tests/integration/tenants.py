@@ -5,8 +5,9 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, override
 
+from board import Connection
 from bsld import const as c
 from homeassistant.components.repairs import DOMAIN as REPAIRS
 from homeassistant.config_entries import ConfigSubentry
@@ -71,11 +72,11 @@ class Tenants:
     def add(self, name: str, pin: str = "", **fields: Any) -> str:
         """Add somebody; returns the person's ID. The lock learns of it when time passes."""
         kind = fields.pop("kind", Kind.RESIDENT)
-        fields = {
+        given: dict[str, Any] = {
             "rights": DEFAULT_RIGHTS[kind],
             "locks": frozenset((self.lock.unique_id,)),
         } | fields
-        person = Person(id="", name=name, kind=kind, **fields)
+        person = Person(id="", name=name, kind=kind, **given)
         subentry = ConfigSubentry(
             data=person.as_data(),  # type: ignore[arg-type]  # it is a mapping
             subentry_type="person",
@@ -172,7 +173,7 @@ class Tenants:
 
     def controller(self) -> OtherController:
         """Somebody who has the key of this home: itself, after a restored backup."""
-        other = self.world.controller(self.lock)
+        other = Hand(self.world, self.lock)
         other.key = ilp.controller_key(self.lock_key)
         return other
 
@@ -191,8 +192,22 @@ class Tenants:
         return self.phone(key)
 
 
-class Phone(OtherController):
-    """A person's phone, in a connection of its own."""
+class Hand(OtherController):
+    """Somebody else's controller, which connects for each message anew."""
+
+    @override
+    async def request(self, *wanted: ilp.Request) -> bytes:
+        self.connect()
+        return await super().request(*wanted)
+
+    def connect(self) -> None:
+        """Connect, whatever became of the last connection."""
+        self.connection.end(tell=False)
+        self.connection = Connection(self.lock, lambda _connection: None)
+
+
+class Phone(Hand):
+    """A person's phone."""
 
     def __init__(self, world: World, lock: TestLock, lock_key: bytes, key: Key) -> None:
         super().__init__(world, lock)
@@ -204,6 +219,7 @@ class Phone(OtherController):
 
         An ERROR is one negative number.
         """
+        self.connect()
         nonce = ilp.parse_challenge(await self.say(ilp.challenge_request()))
         session = ilp.ClientSession(
             self.key, self.lock.device_id, self.account.slot, ilp.NonceSource.CHALLENGE, nonce
