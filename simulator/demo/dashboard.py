@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 DOMAIN = "igrs_lock"
 URL_PATH = "igrs-lock"
 _TITLE = "IGRS Lock"
-_ORDER = ("lock", "binary_sensor", "sensor", "event")
+_ORDER = ("lock", "binary_sensor", "sensor", "others")
 
 
 @dataclass
@@ -35,6 +35,8 @@ async def devices(client: Client) -> list[Device]:
             entity["platform"] == DOMAIN
             and entity["device_id"] in found
             and not entity["disabled_by"]
+            and (entity["entity_category"] is None or entity["entity_id"].endswith("_battery"))
+            and _domain(entity["entity_id"]) != _ORDER[-1]
         ):
             found[entity["device_id"]].entities.append(entity["entity_id"])
     locks = [device for device in found.values() if any(map(_is_lock, device.entities))]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .dashboard import DOMAIN, devices, save
 from .errors import DemoError, RefusedError
-from .steps import Steps, eventually, expect, on_off, values
+from .steps import PEOPLE_TITLE, Steps, eventually, expect, on_off, values
 
 if TYPE_CHECKING:
     from .client import Client
@@ -75,10 +75,9 @@ class LockSteps(Steps):
     async def _entities(self) -> str:
         found = await eventually(lambda: devices(self._client), 15, "a device")
         expect(len(found) == 1, f"{len(found)} devices")
-        by_kind = {entity.partition(".")[0]: entity for entity in found[0].entities}
-        self._entity = by_kind["lock"]
-        self._door_entity = by_kind["binary_sensor"]
-        self._battery_entity = by_kind["sensor"]
+        self._entity = next(one for one in found[0].entities if one.startswith("lock."))
+        self._door_entity = next(one for one in found[0].entities if one.endswith("_door"))
+        self._battery_entity = next(one for one in found[0].entities if one.endswith("_battery"))
         truth = await self._truth()
         await self._client.wait_for_state(self._entity, truth["bolt"], 10)
         await self._client.wait_for_state(self._door_entity, on_off(truth["door"] == "open"), 5)
@@ -227,8 +226,13 @@ class LockSteps(Steps):
     async def _after_restart(self) -> str:
         return await self._operate("lock", ["locking", "locked"], "locked")
 
+    async def _lock_entries(self) -> list[dict[str, Any]]:
+        return [
+            entry for entry in await self._client.entries(DOMAIN) if entry["title"] != PEOPLE_TITLE
+        ]
+
     async def _release(self) -> None:
-        (entry,) = await self._client.entries(DOMAIN)
+        (entry,) = await self._lock_entries()
         menu = await self._client.start_flow(DOMAIN, entry["entry_id"])
         expect(menu["type"] == "menu" and "release" in menu["menu_options"], f"menu: {menu}")
         form = await self._client.continue_flow(menu["flow_id"], {"next_step_id": "release"})
@@ -240,7 +244,7 @@ class LockSteps(Steps):
         await self._client.wait_until(
             lambda: self._entity not in self._client.states, "the entities are removed", 10
         )
-        expect(not await self._client.entries(DOMAIN), "the entry is still there")
+        expect(not await self._lock_entries(), "the entry is still there")
         truth = await self._truth()
         expect(not truth["paired"] and not truth["setup_mode"], "the lock was not reset")
         await asyncio.sleep(2)

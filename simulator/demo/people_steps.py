@@ -5,7 +5,7 @@ from typing import Any
 
 from .dashboard import DOMAIN
 from .errors import DemoError
-from .steps import Steps, eventually, expect
+from .steps import PEOPLE_TITLE, Steps, eventually, expect
 
 _NAME = "Anna"
 _PIN = "8305172946"  # long: so many digits stand in no log by chance
@@ -27,7 +27,7 @@ class PeopleSteps(Steps):
         self._secrets.add(_PIN)
         entries = await self._client.entries(DOMAIN)
         (self._people_entry,) = (
-            entry["entry_id"] for entry in entries if entry["title"] == "People"
+            entry["entry_id"] for entry in entries if entry["title"] == PEOPLE_TITLE
         )
         flow = await self._client.start_subentry_flow(self._people_entry, "person")
         for step, answer in (
@@ -97,7 +97,7 @@ class PeopleSteps(Steps):
         }
 
         async def complete() -> list[dict[str, Any]]:
-            entries: list[dict[str, Any]] = (await self._answer("get_log", limit=500))["entries"]
+            entries: list[dict[str, Any]] = (await self._answer("get_log", count=500))["entries"]
             return entries if {entry["counter"] for entry in entries} >= written else []
 
         entries = await eventually(complete, 20, "the lock's whole log", 0.5)
@@ -105,7 +105,7 @@ class PeopleSteps(Steps):
         twice = [counter for counter, number in counted.items() if number > 1]
         expect(not twice, f"records read twice: {twice}")
         expect(
-            any(entry["event"] == "unlocked" and entry["person"] == _NAME for entry in entries),
+            any(entry["event"] == "unlocked" and entry["name"] == _NAME for entry in entries),
             f"the log does not say that {_NAME} unlocked",
         )
         return f"{len(entries)} records"

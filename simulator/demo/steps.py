@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from .demo import Demo, Setup
 from .errors import DemoError
@@ -12,6 +12,10 @@ if TYPE_CHECKING:
 
     from .client import Client, State
     from .locks import LockLabel
+
+
+PEOPLE_TITLE: Final = "People"
+"""The entry with everybody in it; all others are locks."""
 
 
 def expect(condition: object, what: str) -> None:
