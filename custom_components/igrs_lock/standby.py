@@ -86,24 +86,28 @@ class Standby:
         wait = _RETRY_MIN
         with held.hold():
             while True:
-                await self._async_in_reach()
+                if await self._async_in_reach():
+                    wait = _RETRY_MIN
                 self._ended.clear()
-                try:
-                    (reply,) = await self._coordinator.async_request(requests.get_status())
-                    self._coordinator.async_answered(Status.of(reply))
-                except (OperationError, IlpError) as err:
-                    _LOGGER.debug("%s: not held: %s", self._coordinator.client.name, err)
-                    await asyncio.sleep(wait)
-                    wait = min(wait * 2, _RETRY_MAX)
-                    continue
-                if held.link is not None:
-                    await held.link.relax()
-                if await self._async_held():
+                if await self._async_ask() and await self._async_held():
                     wait = _RETRY_MIN
                 else:
                     # Whoever ended it may want it for a moment.
-                    await asyncio.sleep(wait)
+                    await self._async_pause(wait)
                     wait = min(wait * 2, _RETRY_MAX)
+
+    async def _async_ask(self) -> bool:
+        """Ask for the status, on a connection that is made if need be; return whether it came."""
+        coordinator = self._coordinator
+        try:
+            (reply,) = await coordinator.async_request(requests.get_status())
+            coordinator.async_answered(Status.of(reply))
+        except (OperationError, IlpError) as err:
+            _LOGGER.debug("%s: not held: %s", coordinator.client.name, err)
+            return False
+        if (link := coordinator.client.held.link) is not None:
+            await link.relax()
+        return True
 
     async def _async_held(self) -> bool:
         """Return when the next question is due, or False as soon as the connection ended."""
@@ -113,7 +117,19 @@ class Standby:
                 return False
         return True
 
-    async def _async_in_reach(self) -> None:
+    async def _async_pause(self, seconds: float) -> None:
+        """Wait, but not while the lock is out of reach."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._coordinator.available:
+                    self._heard.clear()
+                    await self._heard.wait()
+
+    async def _async_in_reach(self) -> bool:
+        """Wait until the lock is heard; return whether it was not."""
+        waited = False
         while not self._coordinator.available:
+            waited = True
             self._heard.clear()
             await self._heard.wait()
+        return waited
