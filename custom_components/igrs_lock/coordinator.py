@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, override
@@ -177,9 +178,10 @@ class IgrsLockCoordinator(PassiveBluetoothDataUpdateCoordinator):
             self._async_restore(data, info.time)
             return
         tracker = self.tracker
-        counter = tracker.counter
+        counter, heard_at = tracker.counter, tracker.heard_at
         if (advertisement := tracker.feed(data, now)) is not None:
-            self._async_advertised(advertisement, now, counter)
+            silent = math.inf if heard_at is None else now - heard_at
+            self._async_advertised(advertisement, now, counter, silent)
         elif tracker.heard_at != now:
             self.doubt.async_take(data, now, now - self._proved_at)
         elif self._available and self._proved_writes == self.client.writes:
@@ -201,18 +203,21 @@ class IgrsLockCoordinator(PassiveBluetoothDataUpdateCoordinator):
 
     @callback
     def _async_advertised(
-        self, advertisement: Advertisement, now: float, before: int | None
+        self, advertisement: Advertisement, now: float, before: int | None, silent: float
     ) -> None:
-        """Take a new authentic advertisement; `before` is the counter known until then."""
+        """Take a new authentic advertisement.
+
+        `before` is the counter known until then; the one before was last heard `silent` seconds ago.
+        """
         gap = advertisement.counter - (advertisement.counter if before is None else before)
         log_moved = self.remembered.get("log_bits") != advertisement.log_bits
         if (log_moved and (gap > 1 or not self._available)) or gap >= LOG_BITS_PERIOD:
             # Something happened while nobody heard it; the log bits alone count to four.
             self.changed_by = None
         self.remembered["log_bits"] = advertisement.log_bits
-        self.log.async_heard(advertisement, missed=gap >= LOG_BITS_PERIOD)
         self._async_prove(now)
         self._async_take(LockState.advertised(advertisement))
+        self.log.async_heard(advertisement, silent)
         if self.operator.movement is not None:
             self.operator.movement.take_advertisement(advertisement)
         if not advertisement.clock_trusted:
@@ -231,6 +236,7 @@ class IgrsLockCoordinator(PassiveBluetoothDataUpdateCoordinator):
         if event.event in _BOLT_EVENTS:
             self.changed_by = cause(event, self._name_of(event))
             self.remembered["bolt"] = event.bolt
+        self.log.async_event(event)
         if state is not None:
             self._async_take(state)
         if self.operator.movement is not None:

@@ -154,3 +154,9 @@ class LedgerNotSavedError(OperationError):
     """What is meant to be written to a lock could not be stored on disk first."""
 
     key = "ledger_not_saved"
+
+
+class LogNotSavedError(OperationError):
+    """What was read of a lock's log could not be stored on disk; it is read again."""
+
+    key = "log_not_saved"

@@ -1,25 +1,30 @@
-"""What Home Assistant keeps of one lock's log, and how a page of it is taken in.
+"""What Home Assistant keeps of one lock's log.
 
 Records and cursor are in one file: whatever is cut off, each record is there once.
 """
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers.storage import Store
 
 from .const import DOMAIN
-from .ilp import UNKNOWN_SLOT, Bolt, Door, Event, LogPage, LogRecord, MalformedError, Source
+from .errors import LogNotSavedError
+from .ilp import UNKNOWN_SLOT, Bolt, Door, Event, LogRecord, Source
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from homeassistant.core import HomeAssistant
 
+_LOGGER = logging.getLogger(__name__)
+
 VERSION: Final = 1
-KEPT: Final = 1000
+KEPT: Final = 2000
 """Entries kept of each lock."""
 
 
@@ -29,7 +34,8 @@ class LogEntry:
 
     `timestamp` in Unix seconds, 0 when the lock's clock was not trusted; of CLOCK_SET it is the
     time before. `person_id` and `name` tell whose slot it was when it was read, None for nobody
-    known. `fresh`: it happened so shortly before it was read that it may be told as news.
+    known. `fresh`: it happened so shortly before it was read that it may be told as news; never so
+    for what comes from the disk.
     """
 
     counter: int
@@ -45,8 +51,10 @@ class LogEntry:
     fresh: bool = field(default=False, compare=False)
 
     @classmethod
-    def of(cls, record: LogRecord) -> LogEntry:
-        """Take a record; who it was is not known yet."""
+    def of(
+        cls, record: LogRecord, person_id: str | None, name: str | None, *, fresh: bool
+    ) -> LogEntry:
+        """Take a record and who it was."""
         return cls(
             record.counter,
             record.event,
@@ -56,12 +64,16 @@ class LogEntry:
             record.door,
             record.detail,
             record.timestamp,
+            person_id,
+            name,
+            fresh,
         )
 
     @classmethod
-    def gap(cls, before: int) -> LogEntry:
-        """Return what stands for the records that are missing before a counter."""
-        return cls(before, None, UNKNOWN_SLOT, Source.UNKNOWN, Bolt.UNKNOWN, Door.NO_SENSOR, 0, 0)
+    def gap(cls, last: int) -> LogEntry:
+        """Return what stands for lost records, with the counter of the last one. It is news."""
+        nothing = (UNKNOWN_SLOT, Source.UNKNOWN, Bolt.UNKNOWN, Door.NO_SENSOR, 0, 0)
+        return cls(last, None, *nothing, fresh=True)
 
     @property
     def happened_at(self) -> int | None:
@@ -99,48 +111,6 @@ class LogEntry:
             person_id,
             name,
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """What a page brought: new entries, the cursor after it, and whether it was the last one."""
-
-    entries: tuple[LogEntry, ...]
-    cursor: int
-    done: bool
-
-
-def take(cursor: int | None, page: LogPage) -> Step:
-    """Take a page that was asked for after `cursor` (None: the first one ever read).
-
-    MalformedError on records that were not asked for: taken in, they would be there twice.
-    """
-    after = cursor or 0
-    if any(record.counter <= after for record in page.records):
-        raise MalformedError("log records that were not asked for")
-    entries = [LogEntry.of(record) for record in page.records]
-    if after and page.newest and page.newest < after:
-        # The counter began anew with a pairing. What was written since is all unread.
-        return Step((LogEntry.gap(0),), 0, done=False)
-    if after and page.oldest > after:
-        entries.insert(0, LogEntry.gap(page.oldest - 1))
-    last = page.records[-1].counter if page.records else after
-    return Step(tuple(entries), last, done=not page.records or last >= page.newest)
-
-
-def since_pairing(entries: Iterable[LogEntry]) -> list[LogEntry]:
-    """Return what belongs to this home of a log read for the first time."""
-    found = list(entries)
-    paired = [number for number, one in enumerate(found) if one.event is Event.PAIRED]
-    return found[paired[-1] :] if paired else found
-
-
-def read_bits(advertised: int, counter: int, entries: Iterable[LogEntry]) -> int:
-    """Return the log bits that a lock advertises once all is read up to the newest of `entries`.
-
-    An advertisement with `counter` counts (modulo 4) every record up to that counter.
-    """
-    return (advertised + sum(1 for one in entries if one.event and one.counter > counter)) & 3
 
 
 @dataclass(slots=True)
@@ -182,3 +152,26 @@ def log_store(hass: HomeAssistant, device_id: str) -> Store[dict[str, Any]]:
     """Return the file of a lock's log."""
     key = f"{DOMAIN}.log.{device_id.lower()}"
     return Store(hass, VERSION, key, private=True, atomic_writes=True)
+
+
+async def async_save_book(
+    hass: HomeAssistant, device_id: str, store: Store[dict[str, Any]], book: LogBook
+) -> None:
+    """Write a lock's log; LogNotSavedError unless the disk has it, as the file itself tells.
+
+    Saving alone does not say: it only logs that the disk is full. While Home Assistant stops it is
+    put off until nobody is told any more, so then nothing is written.
+    """
+    if hass.is_stopping:
+        raise LogNotSavedError("")
+    data = book.as_dict()
+    await store.async_save(data)
+    try:
+        # Another store has nothing in memory.
+        stored = await log_store(hass, device_id).async_load()
+    except HomeAssistantError as err:
+        _LOGGER.debug("The log of a lock cannot be read back: %s", err)
+        stored = None
+    if stored != data:
+        _LOGGER.error("The log of a lock could not be stored on disk")
+        raise LogNotSavedError("")
