@@ -35,7 +35,7 @@ async def devices(client: Client) -> list[Device]:
             entity["platform"] == DOMAIN
             and entity["device_id"] in found
             and not entity["disabled_by"]
-            and (entity["entity_category"] is None or entity["entity_id"].endswith("_battery"))
+            and (entity["entity_category"] is None or entity["entity_id"].startswith("sensor."))
             and _domain(entity["entity_id"]) != _ORDER[-1]
         ):
             found[entity["device_id"]].entities.append(entity["entity_id"])

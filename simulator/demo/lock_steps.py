@@ -77,7 +77,11 @@ class LockSteps(Steps):
         expect(len(found) == 1, f"{len(found)} devices")
         self._entity = next(one for one in found[0].entities if one.startswith("lock."))
         self._door_entity = next(one for one in found[0].entities if one.endswith("_door"))
-        self._battery_entity = next(one for one in found[0].entities if one.endswith("_battery"))
+        self._battery_entity = next(
+            one
+            for one in found[0].entities
+            if one.startswith("sensor.") and one.endswith("_battery")
+        )
         truth = await self._truth()
         await self._client.wait_for_state(self._entity, truth["bolt"], 10)
         await self._client.wait_for_state(self._door_entity, on_off(truth["door"] == "open"), 5)
