@@ -6,7 +6,7 @@ itself: whether a lost message was done, the lock's log and digest tell afterwar
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from .errors import NoAnswerError, RefusedError
@@ -60,7 +60,7 @@ class Written:
     own: tuple[int, ...]
     digest: bytes
     slot: int | None = None
-    account: Account | None = None
+    account: Account | None = field(default=None, repr=False)
     epoch: int | None = None
 
 

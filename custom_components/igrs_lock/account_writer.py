@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from .account_plan import Step, disabled, new_account, recover, steps
@@ -47,9 +47,9 @@ class Task:
 
     person_id: str | None
     name: str
-    account: Account | None = None
-    after: Account | None = None
-    pin: str | None = None
+    account: Account | None = field(default=None, repr=False)
+    after: Account | None = field(default=None, repr=False)
+    pin: str | None = field(default=None, repr=False)
     terms: Terms | None = None
     suspend: bool = False
 

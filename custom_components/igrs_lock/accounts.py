@@ -245,7 +245,9 @@ class AccountKeeper:
     async def _pin_taken(self, person_id: str) -> None:
         """Note that a PIN is somebody else's; the one before is not to hold any longer."""
         ledger = self.ledger
-        grant = ledger.grants[person_id]
+        grant = ledger.grants.get(person_id)
+        if grant is None:
+            return  # removed meanwhile
         grant.pin_taken = True
         account = ledger.account(grant.account_id)
         ledger.pins.pop(person_id, None)
