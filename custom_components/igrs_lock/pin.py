@@ -3,9 +3,14 @@
 A keypad is tried by hand, so what people try first is refused: 111111, 123456, 121212.
 """
 
+from __future__ import annotations
+
+import itertools
 import secrets
-from collections.abc import Collection
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 PIN_MIN: Final = 6
 """More than ILP1 asks for: four digits are guessed in weeks at one try in a minute."""
@@ -23,7 +28,7 @@ def weakness(digits: str) -> str | None:
         return "pin_length"
     if len(set(digits)) == 1:
         return "pin_equal"
-    steps = {(int(b) - int(a)) % 10 for a, b in zip(digits, digits[1:], strict=False)}
+    steps = {(int(b) - int(a)) % 10 for a, b in itertools.pairwise(digits)}
     if steps in ({1}, {9}):
         return "pin_sequence"
     # Also when the last part is cut short: 1212121.
