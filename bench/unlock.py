@@ -103,7 +103,8 @@ class Bench:
             result = await flows.async_configure(result["flow_id"])
         assert str(result["type"]) == "create_entry", result
         await self.hass.async_block_till_done()
-        (self.entry,) = self.hass.config_entries.async_loaded_entries(DOMAIN)
+        entries = self.hass.config_entries.async_loaded_entries(DOMAIN)
+        (self.entry,) = [entry for entry in entries if "lock_key" in entry.data]
         (self.entity,) = self.hass.states.async_entity_ids("lock")
         self.hass.bus.async_listen(EVENT_STATE_CHANGED, self._state_changed)
         await self._wait_until(lambda truth: truth["clock_trusted"])
@@ -126,7 +127,9 @@ class Bench:
             await asyncio.sleep(0.02)
 
     async def let_go(self) -> None:
-        """End all connections to the lock."""
+        """End all connections to the lock, after what follows an operation: its log is read."""
+        while not self.entry.runtime_data.sync.calm:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.05)
         await self.entry.runtime_data.client.async_disconnect()
         await self.central.disconnect()
         await self._wait_until(lambda truth: truth["connections"] == 0)

@@ -28,6 +28,7 @@ _LOGGER = logging.getLogger(__name__)
 
 BACK_OFF_MIN: Final = 30.0
 BACK_OFF_MAX: Final = 3600.0
+_SOON: Final = 5.0
 _TELL_AFTER: Final = 3
 """Failures in a row before the log tells: one lost connection is nothing to be told."""
 
@@ -97,6 +98,14 @@ class Sync:
             }
             for job, work in self._jobs.items()
         }
+
+    @property
+    def calm(self) -> bool:
+        """Whether no job is being done and none will be in the next seconds."""
+        soon = self._hass.loop.time() + _SOON
+        return not self.running and not any(
+            at <= soon for work in self._jobs.values() if (at := work.at()) is not None
+        )
 
     @callback
     def register(self, job: Job, run: Callable[[], Awaitable[None]]) -> None:

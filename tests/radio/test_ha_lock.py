@@ -59,6 +59,19 @@ async def add_adapters(hass: HomeAssistant, world: World, count: int) -> None:
     await until(lambda: len(world.gateways) == count)
 
 
+async def at_rest(hass: HomeAssistant, lock: VirtualLock) -> None:
+    """Wait until the background worker has done its jobs and let go of the lock."""
+    sync = lock_entry(hass).runtime_data.sync
+    await until(lambda: sync.calm and lock.state()["connections"] == 0)
+
+
+def lock_entry(hass: HomeAssistant) -> Any:
+    """The lock's config entry."""
+    entries = hass.config_entries.async_loaded_entries(DOMAIN)
+    (entry,) = [entry for entry in entries if "lock_key" in entry.data]
+    return entry
+
+
 async def discovered(hass: HomeAssistant) -> Any:
     """Wait until Home Assistant offers the lock."""
     flows = hass.config_entries.flow
@@ -125,7 +138,7 @@ async def test_on_a_cold_connection_the_first_write_moves_the_bolt(
     hass: HomeAssistant, world: World, lock: VirtualLock
 ) -> None:
     entity_id = await pair(hass, world, lock)
-    await until(lambda: lock.state()["connections"] == 0)
+    await at_rest(hass, lock)
     lock.traced.clear()
     await call(hass, "unlock", entity_id)
     steps = [(entry["what"], entry.get("opcode")) for entry in lock.traced]
@@ -139,7 +152,7 @@ async def test_two_gateways_both_are_heard_and_the_other_is_taken_when_one_fails
     hass: HomeAssistant, world: World, lock: VirtualLock
 ) -> None:
     entity_id = await pair(hass, world, lock, gateways=2)
-    await until(lambda: lock.state()["connections"] == 0)
+    await at_rest(hass, lock)
     name = lock.identity.id
     found = bluetooth.async_scanner_devices_by_address(hass, lock.identity.address, True)
     assert len(found) == 2
@@ -151,3 +164,4 @@ async def test_two_gateways_both_are_heard_and_the_other_is_taken_when_one_fails
     # Home Assistant still knows the first as the nearer path.
     await call(hass, "lock", entity_id)
     assert state_of(hass, entity_id) == "locked"
+    await at_rest(hass, lock)
