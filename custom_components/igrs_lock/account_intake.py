@@ -43,16 +43,35 @@ def refresh(ledger: LockLedger, wanted: Mapping[str, Wanted], now: int, *, keypa
     return changed
 
 
-def refresh_ended(ledger: LockLedger, home: Home, device_id: str) -> bool:
-    """Take the lock from the lists of those for whom the owner ended it."""
+def refresh_ended(ledger: LockLedger, home: Home, device_id: str, taken: set[str]) -> bool:
+    """Take the lock from the lists of those for whom the owner ended it.
+
+    They stay in `ended` until Home Assistant has started with such a list: what it changes now is
+    on its disk only a moment later. `taken` are those whose list was seen without the lock since;
+    if it is in there again, the owner wants it so.
+    """
     changed = False
+    persons = home.persons()
     for person_id in [*ledger.ended]:
-        person = home.persons().get(person_id)
-        if person is not None and device_id in person.locks:
-            # Home Assistant was cut off before that was stored.
+        person = persons.get(person_id)
+        if person is None or device_id not in person.locks:
+            taken.add(person_id)
+        elif person_id in taken:
+            taken.discard(person_id)
+            ledger.ended.remove(person_id)
+            changed = True
+        else:
+            taken.add(person_id)
             home.async_take_lock(person_id, device_id)
-        ledger.ended.remove(person_id)
-        changed = True
+    return changed
+
+
+def forget_ended(ledger: LockLedger, home: Home, device_id: str) -> bool:
+    """Forget at the start whose list lacks the lock; return whether anybody's does."""
+    persons = home.persons()
+    ended = [one for one in ledger.ended if one in persons and device_id in persons[one].locks]
+    changed = len(ended) != len(ledger.ended)
+    ledger.ended = ended
     return changed
 
 

@@ -20,7 +20,7 @@ from homeassistant.helpers.dispatcher import async_dispatcher_connect
 from homeassistant.helpers.event import async_call_later
 
 from .access import Access, AccessState, PinState, access_list
-from .account_intake import refresh, refresh_ended
+from .account_intake import forget_ended, refresh, refresh_ended
 from .account_issues import async_update_issues
 from .account_plan import Terms, lease_due, lease_renewal_at, target
 from .account_session import ChangedMeanwhileError
@@ -61,6 +61,7 @@ class AccountKeeper:
         self._running = asyncio.Lock()
         self._full: set[str] = set()
         self._failed: set[str] = set()
+        self._taken: set[str] = set()
         self._cancel_timer: CALLBACK_TYPE | None = None
 
     @callback
@@ -74,6 +75,8 @@ class AccountKeeper:
                 self._hass, SIGNAL_CONFIG_ENTRY_CHANGED, self._async_entry_changed
             ),
         ]
+        if self._home.people_entry is not None:
+            forget_ended(self.ledger, self._home, coordinator.device_id)
         self.async_people_changed()
 
         @callback
@@ -182,7 +185,8 @@ class AccountKeeper:
         if self._home.people_entry is None:
             return False
         changed = self._home.async_note_people()
-        changed |= refresh_ended(self.ledger, self._home, self._coordinator.device_id)
+        device_id = self._coordinator.device_id
+        changed |= refresh_ended(self.ledger, self._home, device_id, self._taken)
         keypad = Capability.KEYPAD in self._coordinator.capabilities
         return refresh(self.ledger, self.wanted() or {}, _now(), keypad=keypad) or changed
 
@@ -331,6 +335,7 @@ class AccountKeeper:
             ended = decide(self.ledger, key, choice, None if one is None else one.terms)
             if ended is not None:
                 self.ledger.ended.append(ended)
+                self._taken.discard(ended)
             await self._home.ledger.async_save()
             if ended is not None:
                 self._home.async_take_lock(ended, self._coordinator.device_id)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from bsld import const as c
 from homeassistant.helpers import issue_registry as ir
-from tenants import Backup, Tenants
+from tenants import Backup, Tenants, restart
 from world import DOMAIN
 
 from custom_components.igrs_lock import ilp
@@ -417,4 +417,128 @@ async def test_a_lost_ledger_asks_about_everybody_and_adds_nobody(
     await tenants.answer("drift_unknown", "revoke")
     await tenants.answer("drift_pending", "restore")
     assert tenants.state("Anna") == "active"
+    assert not tenants.issues()
+
+
+# --- at the edges ---------------------------------------------------------------------------------
+
+
+async def test_everybody_is_removed_also_from_a_lock_that_others_changed_since(
+    world: World, tenants: Tenants
+) -> None:
+    """Without the People entry nothing else is judged or written."""
+    key = tenants.key("Anna")
+    await tenants.hass.config_entries.async_remove(tenants.people.entry_id)
+    other = tenants.controller()
+    await other.request(ilp.requests.write_account(ilp.new_account_id()))
+    await other.request(ilp.requests.set_pin(key.slot, "771209"))
+    await world.advance(10)
+    assert set(tenants.issues().values()) == {"people_gone"}
+    await tenants.answer("people_gone", "revoke")
+    assert [one.account_id == key.account_id for one in tenants.accounts()] == [False]
+    assert not tenants.issues()
+    assert not tenants.keeper.pending
+
+
+async def test_people_who_come_back_find_what_others_changed_meanwhile_asked(
+    world: World, tenants: Tenants
+) -> None:
+    await tenants.hass.config_entries.async_remove(tenants.people.entry_id)
+    other = tenants.controller()
+    await other.request(ilp.requests.set_rights(tenants.key("Anna").slot, ilp.Right(0x81)))
+    await world.advance(10)
+    await tenants.answer("people_gone", "restore")
+    await world.advance(10)
+    assert tenants.drifts() == ["drift_changed"]
+    assert tenants.account("Anna").rights == 0x81
+
+
+async def test_a_decision_that_cannot_be_stored_is_not_done(
+    world: World, tenants: Tenants, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tenants.controller()
+    await other.request(ilp.requests.set_rights(tenants.key("Anna").slot, ilp.Right(0x81)))
+    await world.advance(10)
+    result = await tenants.ask("drift_changed")
+
+    async def lost(_self: Any) -> dict[str, Any]:
+        return {}
+
+    monkeypatch.setattr("custom_components.igrs_lock.ledger.Ledger._async_stored", lost)
+    done = await tenants.choose(result, "restore")
+    assert (done["type"], done["reason"]) == ("abort", "not_saved")
+    assert tenants.account("Anna").rights == 0x81
+
+
+async def test_a_repair_says_so_when_its_lock_is_disabled(world: World, tenants: Tenants) -> None:
+    other = tenants.controller()
+    await other.request(ilp.requests.set_rights(tenants.key("Anna").slot, ilp.Right(0x81)))
+    await world.advance(10)
+    await tenants.hass.config_entries.async_unload(tenants.entry.entry_id)
+    result = await tenants.ask("drift_changed")
+    assert (result["type"], result["reason"]) == ("abort", "not_loaded")
+
+
+async def test_an_end_that_was_decided_is_not_undone_by_a_restart(
+    world: World, tenants: Tenants
+) -> None:
+    """Home Assistant dies before the person's list is on its disk."""
+    anna = next(iter(tenants.people.subentries))
+    before = dict(tenants.people.subentries[anna].data)
+    other = tenants.controller()
+    await other.request(ilp.requests.set_rights(tenants.key("Anna").slot, ilp.Right(0x81)))
+    await world.advance(10)
+    ledger = tenants.keeper.ledger
+    ledger.ended.append(anna)
+    ledger.questions.clear()
+    tenants.hass.config_entries.async_update_subentry(
+        tenants.people, tenants.people.subentries[anna], data={**before, "suspended": True}
+    )
+    await world.advance(10)
+    assert tenants.coordinator.home.persons()[anna].locks == frozenset()
+    assert not tenants.accounts()
+    assert ledger.ended
+    await restart(tenants)
+    await world.advance(10)
+    assert not tenants.keeper.ledger.ended
+    tenants.change(anna, locks=frozenset((tenants.lock.unique_id,)), suspended=False)
+    await world.advance(10)
+    assert tenants.state("Anna") == "active"
+
+
+async def test_who_was_ended_can_be_let_in_again_at_once(world: World, tenants: Tenants) -> None:
+    anna = next(iter(tenants.people.subentries))
+    other = tenants.controller()
+    await other.request(ilp.requests.set_rights(tenants.key("Anna").slot, ilp.Right(0x81)))
+    await world.advance(10)
+    await tenants.answer("drift_changed", "revoke")
+    assert not tenants.accounts()
+    tenants.change(anna, locks=frozenset((tenants.lock.unique_id,)))
+    await world.advance(10)
+    assert tenants.state("Anna") == "active"
+    assert not tenants.issues()
+
+
+async def test_a_lock_that_is_paired_anew_gives_everybody_a_new_account(
+    world: World, tenants: Tenants
+) -> None:
+    key = tenants.key("Anna")
+    await tenants.coordinator.home.ledger.async_renew_lock(tenants.lock.unique_id)
+    assert tenants.state("Anna") == "pending"
+    # The lock was not: its old accounts are found to be there, and nothing is added.
+    tenants.coordinator.home.async_people_changed()
+    await world.advance(10)
+    assert tenants.drifts() == ["drift_pending", "drift_unknown"]
+    assert [one.account_id for one in tenants.accounts()] == [key.account_id]
+
+
+async def test_a_lock_that_is_removed_takes_its_questions_along(
+    world: World, tenants: Tenants
+) -> None:
+    other = tenants.controller()
+    await other.request(ilp.requests.set_rights(tenants.key("Anna").slot, ilp.Right(0x81)))
+    await world.advance(10)
+    assert tenants.issues()
+    await tenants.hass.config_entries.async_remove(tenants.entry.entry_id)
+    await world.advance(1)
     assert not tenants.issues()
