@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 PLATFORMS = (
     Platform.BINARY_SENSOR,
     Platform.BUTTON,
+    Platform.EVENT,
     Platform.LOCK,
     Platform.NUMBER,
     Platform.SENSOR,

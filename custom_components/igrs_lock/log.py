@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Final
 
 from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
 from homeassistant.exceptions import HomeAssistantError
+from homeassistant.helpers.dispatcher import async_dispatcher_send
 from homeassistant.util.hass_dict import HassKey
+from homeassistant.util.signal_type import SignalType
 
 from .activity import Activity, plain_name
 from .const import DOMAIN, ISSUE_LOG_GAP
@@ -55,10 +57,12 @@ if TYPE_CHECKING:
     from .coordinator import IgrsLockCoordinator
     from .ilp import Advertisement, StateEvent
 
-__all__ = ["LockLog", "LogEntry"]
+__all__ = ["SIGNAL_LOG", "LockLog", "LogEntry"]
 
 _LOGGER = logging.getLogger(__name__)
 
+SIGNAL_LOG: Final[SignalType[IgrsLockCoordinator, LogEntry]] = SignalType(f"{DOMAIN}_log")
+"""Sent with each entry of any lock's log."""
 DEBOUNCE: Final = 1.0
 """Seconds to wait for what comes along: a door is opened after it was unlocked."""
 CALM: Final = 60.0
@@ -373,6 +377,7 @@ class LockLog:
         for entry in new:
             if entry.event is None:
                 async_raise_issue(self._hass, self._coordinator, ISSUE_LOG_GAP, fixable=True)
+            async_dispatcher_send(self._hass, SIGNAL_LOG, self._coordinator, entry)
             for listener in (self._activity.async_tell, *self._listeners):
                 try:
                     listener(entry)

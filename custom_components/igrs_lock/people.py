@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 type PeopleConfigEntry = ConfigEntry[Home]
 
-PLATFORMS = (Platform.SENSOR,)
+PLATFORMS = (Platform.EVENT, Platform.SENSOR)
 
 
 async def async_make_people(hass: HomeAssistant) -> None:

@@ -21,6 +21,7 @@ from custom_components.igrs_lock import (
     config_flow,
     const,
     errors,
+    event,
     issues,
     movement,
     number,
@@ -247,6 +248,7 @@ DESCRIPTIONS = {
         binary_sensor.DOOR_LEFT_OPEN,
     ),
     "button": (button.IDENTIFY,),
+    "event": (event.ACTIVITY, event.PERSON_ACTIVITY),
     "lock": (lock_platform.LOCK,),
     "number": (number.AUTO_LOCK_DELAY,),
     "sensor": (*sensor.SENSORS, sensor.SIGNAL, person_sensor.ACCESS_PENDING),
@@ -261,6 +263,10 @@ def test_icons_are_of_entities_and_states_that_exist() -> None:
         "sensor": set(person_sensor.ACCESS_PENDING.options or ()),
         "switch": {"on", "off"},
     }
+    for one in DESCRIPTIONS["event"]:
+        icons = ICONS["entity"]["event"][one.translation_key]["state_attributes"]["event_type"]
+        words = TEXTS["entity"]["event"][one.translation_key]["state_attributes"]["event_type"]
+        assert set(icons["state"]) == set(words["state"]) == set(one.event_types)
     for domain, entities in ICONS["entity"].items():
         for key, icon in entities.items():
             assert key in {one.translation_key for one in DESCRIPTIONS[domain]}
@@ -291,6 +297,7 @@ def test_texts_are_in_order_and_plain() -> None:
 def test_placeholders_in_texts_are_given() -> None:
     given = {
         "name", "address", "entity_id", "home", "found", "locks", "minutes", "people", "person", "told", "reason", "result", "user",
+        "date", "number", "time", "what", "whom",
     }  # fmt: skip
     for text in texts(TEXTS):
         assert set(re.findall(r"{(\w+)}", text)) <= given

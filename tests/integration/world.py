@@ -93,12 +93,12 @@ class World:
         integration = await async_get_integration(self.hass, DOMAIN)
         await integration.async_get_platforms(
             [
-                "binary_sensor", "button", "config_flow", "diagnostics", "lock", "number",
+                "binary_sensor", "button", "config_flow", "diagnostics", "event", "lock", "number",
                 "repairs", "sensor", "switch",
             ]
         )  # fmt: skip
         for domain in (
-            "binary_sensor", "button", "lock", "number", "repairs", "sensor", "switch",
+            "binary_sensor", "button", "event", "lock", "number", "repairs", "sensor", "switch",
         ):  # fmt: skip
             assert await async_setup_component(self.hass, domain, {})
         await self.hass.async_block_till_done()
