@@ -337,3 +337,18 @@ async def test_people_who_are_gone_can_be_kept_or_removed_from_the_locks(
     assert not tenants.issues()
     assert len(tenants.accounts()) == (1 if choice == "keep" else 0)
     assert not hass.config_entries.async_entry_for_domain_unique_id(DOMAIN, "people")
+
+
+async def test_a_newcomer_whose_pin_is_taken_has_access_without_one(
+    world: World, tenants: Tenants
+) -> None:
+    tenants.add("Anna", "482913")
+    await world.advance(8)
+    tenants.add("Bob", "482913", not_after=int(world.now()) + DAY)
+    await world.advance(8)
+    assert tenants.state("Bob") == "active"
+    assert tenants.access("Bob").pin.value == "taken"
+    assert not tenants.account("Bob").pin
+    assert tenants.account("Bob").not_after
+    assert "482913" not in repr(tenants.keeper.ledger)
+    assert "482913" not in repr(tenants.keeper.access())
