@@ -15,8 +15,7 @@ from homeassistant.components.bluetooth.passive_update_coordinator import (
 )
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.const import CONF_ADDRESS
-from homeassistant.core import CALLBACK_TYPE, HassJob, HomeAssistant, callback
-from homeassistant.helpers.event import async_call_later
+from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
 
 from .accounts import AccountKeeper
 from .client import LockClient, always
@@ -26,12 +25,9 @@ from .const import (
     CONF_LOCK_KEY,
     LOG_BITS_PERIOD,
     RESET_SILENCE,
-    SILENCE_INTERVALS,
-    SILENCE_MIN,
 )
 from .doubt import Doubt
 from .ilp import (
-    COUNTER_EXPIRY,
     SERVICE_UUID,
     Advertisement,
     AdvertisementTracker,
@@ -52,6 +48,7 @@ from .issues import IssueKeeper
 from .log import LockLog
 from .operation import Operator
 from .options import LockOptions
+from .presence import Presence
 from .standby import Standby
 from .state import LockState, cause
 from .sync import Sync
@@ -61,7 +58,6 @@ from .watch import Watch
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
-    from datetime import datetime
 
     from homeassistant.components.bluetooth import BluetoothServiceInfoBleak
 
@@ -122,10 +118,9 @@ class IgrsLockCoordinator(PassiveBluetoothDataUpdateCoordinator):
         self.changes = 0
         """Changes of the bolt seen so far."""
         self._shown: tuple[LockState, str | None, bool] | None = None
-        self._proved_at = MONOTONIC_TIME()
+        self.presence = Presence(self, MONOTONIC_TIME, self._async_gone)
         self._proved_writes = 0
         self._stopped = False
-        self._cancel_check: CALLBACK_TYPE | None = None
 
     # --- life -----------------------------------------------------------------------------------
 
@@ -156,7 +151,7 @@ class IgrsLockCoordinator(PassiveBluetoothDataUpdateCoordinator):
     def _async_stopped(self) -> None:
         """Let nothing that still comes in start anything."""
         self._stopped = True
-        self._async_cancel_check()
+        self.presence.async_stop()
         self.operator.abandon()
 
     @property
@@ -183,9 +178,9 @@ class IgrsLockCoordinator(PassiveBluetoothDataUpdateCoordinator):
             silent = math.inf if heard_at is None else now - heard_at
             self._async_advertised(advertisement, now, counter, silent)
         elif tracker.heard_at != now:
-            self.doubt.async_take(data, now, now - self._proved_at)
+            self.doubt.async_take(data, now, now - self.presence.proved_at)
         elif self._available and self._proved_writes == self.client.writes:
-            self._proved_at = now
+            self.presence.proved_at = now
         elif tracker.advertisement is not None and tracker.is_current(now):
             # The same again: the lock is there, and accepted nothing that was written meanwhile.
             self._async_prove(now)
@@ -304,16 +299,16 @@ class IgrsLockCoordinator(PassiveBluetoothDataUpdateCoordinator):
         """Note that the lock was heard for certain."""
         if self._stopped:
             return
-        if now - self._proved_at >= RESET_SILENCE or not self._available:
+        if now - self.presence.proved_at >= RESET_SILENCE or not self._available:
             self.doubt.async_dispel()
-        self._proved_at = now
+        self.presence.proved_at = now
         self._proved_writes = self.client.writes
         if self._available:
             return
         self._available = True
         if self.data is not None:
             _LOGGER.info("%s is back", self.config_entry.title)
-        self._async_check_later(self._proved_until(now) - now)
+        self.presence.async_watch()
         self.time_keeper.async_nudge()
         self.sync.async_reached()
 
@@ -338,36 +333,12 @@ class IgrsLockCoordinator(PassiveBluetoothDataUpdateCoordinator):
             self.data = replace(state, bolt=Bolt.UNKNOWN)
 
     @callback
-    def _async_check_later(self, seconds: float) -> None:
-        self._cancel_check = async_call_later(
-            self.hass, seconds, HassJob(self._async_check, cancel_on_shutdown=True)
-        )
-
-    @callback
-    def _async_check(self, _now: datetime | None = None) -> None:
-        """Stop showing a state that is too old, else look again when it would be."""
-        self._cancel_check = None
-        now = MONOTONIC_TIME()
-        left = self._proved_until(now) - now
-        if left > 0:
-            self._async_check_later(left)
-            return
+    def _async_gone(self) -> None:
+        """Stop showing a state that is too old."""
         self._available = False
         self._shown = None
         _LOGGER.info("%s is unavailable: nothing new was heard of it", self.config_entry.title)
         self.async_update_listeners()
-
-    def _proved_until(self, now: float) -> float:
-        heard_at = now if self.client.session_alive else self._proved_at
-        interval = bluetooth.async_get_learned_advertising_interval(self.hass, self.address) or 0.0
-        silent_at = heard_at + max(SILENCE_MIN, SILENCE_INTERVALS * interval)
-        return min(silent_at, (self.tracker.advanced_at or now) + COUNTER_EXPIRY)
-
-    @callback
-    def _async_cancel_check(self) -> None:
-        if self._cancel_check is not None:
-            self._cancel_check()
-            self._cancel_check = None
 
     # --- what this home wants of the lock -------------------------------------------------------
 
