@@ -412,3 +412,4 @@ async def test_a_lock_that_never_took_the_new_key_needs_nobody(
     await world.advance(2)
     await world.call(lock, "unlock")
     assert hass.config_entries.flow.async_progress_by_handler(DOMAIN) == []
+    assert (await async_get_pairings(hass)).of(lock.unique_id) == []
