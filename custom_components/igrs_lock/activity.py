@@ -20,6 +20,7 @@ from homeassistant.util import dt as dt_util
 
 from .const import DOMAIN
 from .ilp import CONTROLLER_SLOT, Event, Option, Result, Source
+from .log_names import is_accounted
 from .state import CONTROLLER_NAME
 
 if TYPE_CHECKING:
@@ -145,8 +146,10 @@ class Activity:
 
     def _account(self, entry: LogEntry) -> str:
         coordinator = self._coordinator
-        holder = coordinator.home.ledger.holder(coordinator.device_id, entry.detail, entry.counter)
-        if holder is None:
+        ledger = coordinator.home.ledger.lock(coordinator.device_id)
+        holder = ledger.holder(entry.detail, entry.counter)
+        if holder is None or not is_accounted(ledger, entry):
+            # What others change may make the slot somebody else's.
             return self._by("account_changed", entry)
         return self._by("account_changed_person", entry, whom=plain_name(holder.name))
 

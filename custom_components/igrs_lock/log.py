@@ -47,6 +47,7 @@ from .log_mark import (
     is_news,
     read_to_end,
 )
+from .log_names import SlotCheck
 from .log_store import LogBook, LogEntry, async_save_book, log_store
 from .state import CONTROLLER_NAME, cause
 from .sync import Job
@@ -117,6 +118,7 @@ class LockLog:
         self._book = LogBook()
         self._supported = True  # until the lock says no: its capabilities are not authenticated
         self._activity = Activity(hass, coordinator)
+        self._slots = SlotCheck(coordinator)
         self._reading = asyncio.Lock()
         self._keeping = hass.data.setdefault(_KEEPING, {})
         self._listeners: list[Callable[[LogEntry], None]] = []
@@ -338,6 +340,7 @@ class LockLog:
         self, new: Sequence[LogEntry], cursor: int, end: _End | None = None
     ) -> None:
         """Keep entries, then tell of them; `end` where nothing is left to read."""
+        new = await self._slots.async_checked(self._book.entries, new)
         book = LogBook(cursor, None, [*self._book.entries])
         book.add(new)
         read: Mark | None = None

@@ -71,7 +71,7 @@ class Backup:
 
 @dataclass(frozen=True)
 class Fact:
-    """A record as the lock core wrote it, and who really caused it."""
+    """A record as the lock core wrote it, who really caused it, and whose access it is about."""
 
     counter: int
     event: int
@@ -83,6 +83,7 @@ class Fact:
     timestamp: int
     at: float
     who: str | None
+    about: str | None
 
 
 class HouseLock(TestLock):
@@ -160,6 +161,8 @@ class House(World):
         self.users: dict[str, str] = {}
         self.writers: dict[int, HouseLock] = {}
         self.doing: str | None = None
+        self.at_desk: str | None = None
+        self.owners: dict[tuple[str, int], str] = {}
         self.running = False
         self._config_dir = config_dir
         self._stack = AsyncExitStack()
@@ -167,7 +170,7 @@ class House(World):
         self._connecting = 0
 
     async def __aenter__(self) -> Self:
-        asyncio.get_running_loop().slow_callback_duration = float("inf")
+        asyncio.get_running_loop().set_debug(False)  # it notes the stack of every callback
         for one in (
             patch("bleak_retry_connector.establish_connection", self.connect),
             patch("custom_components.igrs_lock.coordinator.MONOTONIC_TIME", self.monotonic),
@@ -199,11 +202,11 @@ class House(World):
             event, slot, source, counter, bolt, door, detail, when = record
             lock = house.writers[id(self._storage)]
             who = house.doing if slot not in (c.SLOT_NOBODY, c.SLOT_CONTROLLER) else None
-            lock.facts.append(
-                Fact(
-                    counter, event, slot, source, bolt, door, detail, when, house.now(), who
-                )
-            )  # fmt: skip
+            about = house.at_desk or house.owners.get((lock.unique_id, detail))
+            if event != c.EV_ACCOUNT:
+                about = None
+            known = (counter, event, slot, source, bolt, door, detail, when)
+            lock.facts.append(Fact(*known, house.now(), who, about))
 
         with patch.object(EventLog, "append", noted):
             yield
@@ -216,6 +219,15 @@ class House(World):
             yield
         finally:
             self.doing = before
+
+    @contextmanager
+    def about(self, name: str) -> Generator[None]:
+        """Whatever a lock notes of accounts in here is about this person's."""
+        self.at_desk = name
+        try:
+            yield
+        finally:
+            self.at_desk = None
 
     # --- Home Assistant -------------------------------------------------------------------------
 
@@ -263,12 +275,14 @@ class House(World):
     async def stop_home_assistant(self) -> None:
         """Stop it properly; after that nothing of it is left but its disk."""
         await self.hass.async_stop(force=True)
+        self.running = False
         written = copy.deepcopy(dict(self.disk))
         await self._end_process()
         assert dict(self.disk) == written, "something was written by a stopped Home Assistant"
 
     async def kill_home_assistant(self) -> None:
         """End the process: what was not on the disk is lost."""
+        self.running = False
         written = copy.deepcopy(dict(self.disk))
         await self.hass.async_stop(force=True)  # for the threads
         await self._end_process()
@@ -288,7 +302,6 @@ class House(World):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._instance.aclose()
-        self.running = False
         self._connecting = 0
 
     def backup(self) -> Backup:
@@ -329,8 +342,18 @@ class House(World):
         self.broadcast(lock)
         return lock
 
+    def doors(self) -> list[HouseLock]:
+        """All locks."""
+        return [lock for lock in self.locks.values() if isinstance(lock, HouseLock)]
+
+    @override
+    def broadcast(self, lock: TestLock) -> None:
+        if self.running:
+            super().broadcast(lock)
+
     @override
     async def connect(self, *args: Any, **kwargs: Any) -> Any:
+        assert self.running, "a stopped Home Assistant connects"
         self._connecting += 1
         try:
             return await super().connect(*args, **kwargs)
@@ -369,14 +392,14 @@ class House(World):
     async def quietly(self, seconds: float | timedelta) -> None:
         """Let time pass quickly while nothing happens.
 
-        Then only the packets at the ends of long steps are heard. Before Home Assistant's timers
+        Then only packets of the first second and at the ends of long steps are heard. Before Home Assistant's timers
         run, each lock that is in reach has been heard at the new time, as it would have been in
         life. While anything is under way, time passes as always.
         """
         if isinstance(seconds, timedelta):
             seconds = seconds.total_seconds()
         until = self.monotonic() + seconds
-        await self.settle()
+        await self.advance(min(seconds, 1.25), step=0.5)
         while (left := until - self.monotonic()) > 0.0005:
             if self._busy():
                 await self.advance(min(left, 0.5))

@@ -1,0 +1,143 @@
+"""Who does what at the doors, and what Home Assistant has to tell of it."""
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import pytest
+from bsld import const as c
+from homeassistant.exceptions import HomeAssistantError
+
+from custom_components.igrs_lock.ilp import parse_account_id
+
+if TYPE_CHECKING:
+    from desk import Desk
+    from household import Backup, Fact, House, HouseLock
+
+HOME_ASSISTANT = "Home Assistant"
+
+
+@dataclass
+class Story:
+    """A household with two doors."""
+
+    house: House
+    desk: Desk
+    front: HouseLock
+    cellar: HouseLock
+    pins: dict[str, str]
+    backup: Backup = field(init=False)
+    unknown: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """From when until when (Unix seconds) Home Assistant cannot know whose doing it was."""
+
+    names: ClassVar = ("Anna", "Ben", "Clara", "Gus", "Petra", "Dora", "Emil")
+
+    # --- at the doors ---------------------------------------------------------------------------
+
+    async def comes(self, name: str, lock: HouseLock | None = None) -> None:
+        """Somebody types their PIN, comes in, and locks by hand."""
+        lock = lock or self.front
+        assert await self.types(name, self.pins[name], lock) == c.ACCEPTED
+        assert lock.core.bolt == c.BOLT_UNLOCKED
+        await self.goes_through(lock)
+
+    async def types(self, name: str, digits: str, lock: HouseLock | None = None) -> int:
+        """Somebody types a PIN; returns the keypad's result."""
+        with self.house.by(name):
+            return await self.house.keypad(lock or self.front, digits)
+
+    async def goes_through(self, lock: HouseLock) -> None:
+        """The unlocked door is opened, closed and locked by hand."""
+        await self.house.advance(2)
+        if lock.capabilities & c.CAP_DOOR_SENSOR:
+            lock.swing(is_open=True)
+            await self.house.advance(5, step=1)
+            lock.swing(is_open=False)
+        await self.house.advance(5, step=1)
+        lock.by_hand(c.BOLT_LOCKED)
+        await self.house.quietly(30)
+
+    async def by_app(self, name: str | None, service: str, lock: HouseLock) -> None:
+        """A user, or an automation without one, operates a lock entity."""
+        with self.house.by(name or HOME_ASSISTANT):
+            await self.house.operate(lock, service, name)
+
+    async def app_refuses(self, name: str, service: str, lock: HouseLock) -> str | None:
+        """A user operates a lock entity in vain; returns the error's translation key."""
+        with pytest.raises(HomeAssistantError) as failure:
+            await self.by_app(name, service, lock)
+        return failure.value.translation_key
+
+    # --- what has to be told --------------------------------------------------------------------
+
+    def check_logs(self) -> None:
+        """Each record of each lock is told once, rightly, by whom it was caused."""
+        for lock in (self.front, self.cellar):
+            expected = since_pairing(lock.facts)
+            entries = list(self.desk.coordinator(lock).log.entries)
+            assert [told(entry) for entry in entries] == [fact_told(fact) for fact in expected]
+            assert len({entry.counter for entry in entries}) == len(entries)
+            wrong = [
+                (fact, entry.name)
+                for fact, entry in zip(expected, entries, strict=True)
+                if entry.name != self._name(fact)
+            ]
+            assert not wrong, wrong
+            sentences = activity_of(self.house, lock)
+            assert len(sentences) == len(entries), sentences
+            for fact, entry, sentence in zip(expected, entries, sentences, strict=True):
+                assert entry.person_id is None or (entry.name or "?") in sentence, (entry, sentence)
+                named = {name for name in self.names if name in sentence}
+                assert named <= {fact.who, fact.about}, (fact, sentence)
+                assert self.unknown or named == {fact.who, fact.about} - {None}, (fact, sentence)
+
+    def _name(self, fact: Fact) -> str | None:
+        if fact.slot == c.SLOT_CONTROLLER:
+            return HOME_ASSISTANT
+        since, until = self.unknown.get(fact.who or "", (math.inf, 0.0))
+        return None if since <= fact.at < until else fact.who
+
+    def accounts(self, lock: HouseLock) -> set[bytes]:
+        """The IDs of people's accounts in a lock's own store."""
+        entry = self.desk.coordinator(lock).config_entry
+        own = parse_account_id(entry.data["account_id"])  # written by pairing, never enabled
+        return {account.account_id for account in lock.core.accounts.used()} - {own}
+
+    async def check_accounts(self, lock: HouseLock, *names: str) -> None:
+        """Exactly these people have an account on a lock; no other key that was ever given works."""
+        keys = self.desk.keys
+        assert self.accounts(lock) == {keys[name, lock.unique_id].account_id for name in names}
+        for name, device_id in list(keys):
+            if device_id == lock.unique_id and name not in names:
+                assert await self.desk.try_key(name, lock) == -1, name
+
+
+def activity_of(house: House, lock: HouseLock) -> list[str]:
+    """Activity's sentences about a lock, in the order they were told."""
+    return [
+        entry["message"]
+        for entry in house.activity
+        if entry.get("entity_id") == f"lock.{lock.entity}"
+    ]
+
+
+def since_pairing(facts: list[Fact]) -> list[Fact]:
+    """The records from the newest pairing on."""
+    starts = [number for number, fact in enumerate(facts) if fact.event == c.EV_PAIRED]
+    return facts[starts[-1] :]
+
+
+def told(entry: Any) -> tuple[Any, ...]:
+    """What an entry of Home Assistant's log says of a record."""
+    return (
+        entry.counter, entry.event, entry.slot, entry.source,
+        entry.bolt, entry.door, entry.detail, entry.timestamp,
+    )  # fmt: skip
+
+
+def fact_told(fact: Fact) -> tuple[Any, ...]:
+    """The same of what the core wrote."""
+    return (
+        fact.counter, fact.event, fact.slot, fact.source,
+        fact.bolt, fact.door, fact.detail, fact.timestamp,
+    )  # fmt: skip
