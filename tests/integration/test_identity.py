@@ -1,5 +1,6 @@
 """Who operates: a tied user is that person to the lock, and may no more than that person."""
 
+import random
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +13,7 @@ from tenants import Tenants
 
 from custom_components.igrs_lock import ilp
 from custom_components.igrs_lock.const import AUTHENTICATION_FAILURES
+from custom_components.igrs_lock.errors import OperationError
 from custom_components.igrs_lock.session import Identity
 
 if TYPE_CHECKING:
@@ -71,17 +73,20 @@ class Household:
 
     @property
     def slot(self) -> int:
-        return self.tenants.key("Anna").slot
+        return self.slot_of("Anna")
+
+    def slot_of(self, name: str) -> int:
+        return self.tenants.key(name).slot
 
     def log(self, *events: int) -> Sequence[tuple[int, int]]:
         """The lock's own log: (event, slot) of some events."""
         records = self.lock.core.log_records(0, 1000)
         return [(one[EVENT], one[SLOT]) for one in records if one[EVENT] in events]
 
-    def identity(self) -> Identity:
-        key = self.tenants.key("Anna")
+    def identity(self, name: str = "Anna") -> Identity:
+        key = self.tenants.key(name)
         secret = ilp.account_key(self.tenants.lock_key, key.account_id)
-        return Identity(key.slot, secret, key.account_id, "Anna")
+        return Identity(key.slot, secret, key.account_id, name)
 
     def reauth(self) -> bool:
         return any(self.tenants.entry.async_get_active_flows(self.hass, {SOURCE_REAUTH}))
@@ -215,6 +220,50 @@ async def test_a_lost_answer_to_a_person_is_repeated_as_that_person(
     await home.call("lock" if held else "unlock", home.user)
     assert lost
     assert home.log(c.EV_UNLOCKED, c.EV_LOCKED)[-1][1] == home.slot
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_on_bad_links_and_in_any_order_nobody_acts_in_anothers_name(
+    world: World, lock: TestLock, home: Household, seed: int
+) -> None:
+    choice = random.Random(seed)
+    home.tenants.add("Ben")
+    await home.add_anna()
+    coordinator = home.tenants.coordinator
+    who = {
+        c.SLOT_CONTROLLER: None,
+        home.slot_of("Anna"): home.identity("Anna"),
+        home.slot_of("Ben"): home.identity("Ben"),
+    }
+
+    def disturb(data: bytes) -> bytes | None:
+        match choice.randrange(12):
+            case 0:
+                return None
+            case 1:
+                for connection in list(lock.connections):
+                    connection.end()
+                return None
+        return data
+
+    done = 0
+    for _ in range(25):
+        slot, identity = choice.choice(list(who.items()))
+        operation = choice.choice([ilp.Operation.LOCK, ilp.Operation.UNLOCK])
+        before = len(home.log(c.EV_LOCKED, c.EV_UNLOCKED))
+        lock.on_write = lock.on_notify = disturb
+        try:
+            await world.during(coordinator.async_operate(operation, identity))
+        except OperationError:
+            await world.advance(2)
+        else:
+            done += 1
+            wanted = c.BOLT_LOCKED if operation is ilp.Operation.LOCK else c.BOLT_UNLOCKED
+            assert lock.core.bolt == wanted
+        lock.on_write = lock.on_notify = None
+        assert {by for _, by in home.log(c.EV_LOCKED, c.EV_UNLOCKED)[before:]} <= {slot}
+        await world.advance(choice.choice([0, 0.5, 3, 8]))
+    assert done > 5
 
 
 # --- what a person may not --------------------------------------------------------------------
