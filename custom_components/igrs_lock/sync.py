@@ -67,6 +67,7 @@ class Sync:
         self._started = False
         self._task: asyncio.Task[None] | None = None
         self._cancel_timer: CALLBACK_TYPE | None = None
+        self._timer_at = 0.0  # of the loop
 
     @callback
     def async_start(self) -> CALLBACK_TYPE:
@@ -144,11 +145,16 @@ class Sync:
         """Start the worker if a job is due, else look again when one will be."""
         if not self._started or self.running:
             return
-        self._disarm()
         times = [at for work in self._jobs.values() if (at := work.at()) is not None]
         if not times or not self._coordinator.available:
+            self._disarm()
             return  # the lock's return comes here again
-        if (wait := min(times) - self._hass.loop.time()) > 0:
+        at = min(times)
+        if self._cancel_timer is not None and at == self._timer_at:
+            return
+        self._disarm()
+        if (wait := at - self._hass.loop.time()) > 0:
+            self._timer_at = at
             self._cancel_timer = async_call_later(
                 self._hass, wait, HassJob(self._tick, cancel_on_shutdown=True)
             )
