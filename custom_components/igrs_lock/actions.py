@@ -227,7 +227,7 @@ def log_row(entry: LogEntry) -> dict[str, Any]:
         "source": entry.source.name.lower(),
         "user": entry.person_id,
         "name": entry.name,
-        "at": dt_util.as_local(dt_util.utc_from_timestamp(entry.timestamp)).isoformat()
-        if entry.timestamp
-        else None,
+        "at": None
+        if entry.happened_at is None
+        else dt_util.as_local(dt_util.utc_from_timestamp(entry.happened_at)).isoformat(),
     }

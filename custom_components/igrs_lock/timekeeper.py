@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from typing import TYPE_CHECKING
@@ -19,7 +20,6 @@ from .ilp import CLOCK_TOLERANCE, Request, Result, requests
 from .sync import Job
 
 if TYPE_CHECKING:
-    import asyncio
     from datetime import datetime
 
     from .coordinator import IgrsLockCoordinator
@@ -116,6 +116,7 @@ class TimeKeeper:
         offsets = clock.offsets(dt_util.get_default_time_zone())
         client = self._coordinator.client
         retry = TIME_RETRY
+        await asyncio.sleep(0)  # Bluetooth does not know the packet yet that led here
         try:
             # Connecting takes a while: what is sent after it must be the time of then.
             await self._coordinator.async_request(requests.get_status())

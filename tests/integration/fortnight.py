@@ -2,11 +2,13 @@
 
 import math
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 from bsld import const as c
 from homeassistant.exceptions import HomeAssistantError
+from household import BERLIN
 
 from custom_components.igrs_lock.ilp import parse_account_id
 
@@ -91,6 +93,45 @@ class Story:
                 assert named <= {fact.who, fact.about}, (fact, sentence)
                 assert self.unknown or named == {fact.who, fact.about} - {None}, (fact, sentence)
 
+    def check_news(self) -> None:
+        """What event entities told was news: nobody came home days ago."""
+        for news in self.house.news:
+            at = news.attributes["at"]
+            if at is not None:
+                assert news.at - datetime.fromisoformat(at).timestamp() < 62, (
+                    news.entity_id,
+                    news.attributes["event_type"],
+                    at,
+                    datetime.fromtimestamp(news.at, datetime.fromisoformat(at).tzinfo),
+                )
+
+    def news_of(self, entity_id: str) -> list[str]:
+        """The types of the events that an event entity told, in order."""
+        return [
+            news.attributes["event_type"]
+            for news in self.house.news
+            if news.entity_id == f"event.{entity_id}_activity"
+        ]
+
+    async def check_get_log(self) -> None:
+        """The action returns the same log."""
+        for lock in (self.front, self.cellar):
+            entity_id = f"lock.{lock.entity}"
+            answer = await self.house.hass.services.async_call(
+                "igrs_lock",
+                "get_log",
+                {"entity_id": entity_id, "count": 2000},
+                blocking=True,
+                return_response=True,
+            )
+            rows: Any = answer
+            assert [
+                (row["counter"], row["name"], row["at"]) for row in rows[entity_id]["entries"]
+            ] == [
+                (fact.counter, self._name(fact), iso_time(fact))
+                for fact in since_pairing(lock.facts)
+            ]
+
     def _name(self, fact: Fact) -> str | None:
         if fact.slot == c.SLOT_CONTROLLER:
             return HOME_ASSISTANT
@@ -119,6 +160,13 @@ def activity_of(house: House, lock: HouseLock) -> list[str]:
         for entry in house.activity
         if entry.get("entity_id") == f"lock.{lock.entity}"
     ]
+
+
+def iso_time(fact: Fact) -> str | None:
+    """When it happened, on the wall; a clock that is set tells what it showed before."""
+    if fact.event == c.EV_CLOCK_SET or not fact.timestamp:
+        return None
+    return datetime.fromtimestamp(fact.timestamp, BERLIN).isoformat()
 
 
 def since_pairing(facts: list[Fact]) -> list[Fact]:
