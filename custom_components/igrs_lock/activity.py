@@ -147,11 +147,11 @@ class Activity:
     def _account(self, entry: LogEntry) -> str:
         coordinator = self._coordinator
         ledger = coordinator.home.ledger.lock(coordinator.device_id)
-        holder = ledger.holder(entry.detail, entry.counter)
-        if holder is None or not is_accounted(ledger, entry):
+        _, whom = coordinator.log.who(entry.detail, entry.counter, Source.UNKNOWN)
+        if whom is None or not is_accounted(ledger, entry):
             # What others change may make the slot somebody else's.
             return self._by("account_changed", entry)
-        return self._by("account_changed_person", entry, whom=plain_name(holder.name))
+        return self._by("account_changed_person", entry, whom=whom)
 
     def _clock(self, entry: LogEntry) -> str:
         """Tell how far a clock was off; only of news it is known when it was set."""

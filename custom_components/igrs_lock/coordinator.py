@@ -229,18 +229,14 @@ class IgrsLockCoordinator(PassiveBluetoothDataUpdateCoordinator):
             self._async_prove(self._async_adopt(event.counter))
             state = self._told(event.bolt, event.door, event.battery)
         if event.event in _BOLT_EVENTS:
-            self.changed_by = cause(event, self._name_of(event))
+            _, holder = self.log.who(event.slot, event.counter, event.source)
+            self.changed_by = cause(event, holder)
             self.remembered["bolt"] = event.bolt
         self.log.async_event(event)
         if state is not None:
             self._async_take(state)
         if self.operator.movement is not None:
             self.operator.movement.take_event(event)
-
-    def _name_of(self, event: StateEvent) -> str | None:
-        """Return who the event's slot belongs to."""
-        holder = self.home.ledger.holder(self.device_id, event.slot, event.counter)
-        return None if holder is None else holder.name
 
     @callback
     def async_answered(self, status: Status, *, down: bool = False) -> None:

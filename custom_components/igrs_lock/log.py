@@ -27,20 +27,16 @@ from .ilp import (
     Bolt,
     Event,
     IlpError,
-    LogPage,
     LogRecord,
     MalformedError,
     RefusedError,
     Result,
     Source,
-    Status,
-    requests,
 )
 from .issues import async_raise_issue
 from .log_mark import (
     Mark,
     began_anew,
-    check_page,
     freshness,
     gap_before,
     is_last,
@@ -48,6 +44,7 @@ from .log_mark import (
     read_to_end,
 )
 from .log_names import SlotCheck
+from .log_pages import PAGES_MAX, LogPages
 from .log_store import LogBook, LogEntry, async_save_book, log_store
 from .state import CONTROLLER_NAME, cause
 from .sync import Job
@@ -71,10 +68,6 @@ CALM: Final = 60.0
 _DAY: Final = 24 * 3600.0
 _BATCH: Final = 200
 """Records that are stored at once: more would be read again if the connection was lost."""
-_PAGES_MAX: Final = 4096
-_PAIRED_WITHIN: Final = 64
-"""How many counters back the newest pairing is looked for first."""
-_PAGE: Final = 19  # one less than a page may have: a status is in the same message
 
 _STANDS: Final = {
     Event.LOCKED: (Bolt.LOCKED,),
@@ -84,15 +77,6 @@ _STANDS: Final = {
 }
 _NOBODYS: Final = frozenset((Source.BY_HAND, Source.AUTO_LOCK, Source.BUTTON))
 _KEEPING: Final[HassKey[dict[str, asyncio.Task[None]]]] = HassKey(f"{DOMAIN}_log_keeping")
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """A page, the lock's counter when it answered, and its Unix seconds (0 unknown)."""
-
-    page: LogPage
-    until: int
-    now: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +102,7 @@ class LockLog:
         self._book = LogBook()
         self._supported = True  # until the lock says no: its capabilities are not authenticated
         self._activity = Activity(hass, coordinator)
+        self._pages = LogPages(coordinator)
         self._slots = SlotCheck(coordinator)
         self._reading = asyncio.Lock()
         self._keeping = hass.data.setdefault(_KEEPING, {})
@@ -190,7 +175,11 @@ class LockLog:
             return None, CONTROLLER_NAME
         coordinator = self._coordinator
         holder = coordinator.home.ledger.holder(coordinator.device_id, slot, counter)
-        return (None, None) if holder is None else (holder.person_id, plain_name(holder.name))
+        if holder is None:
+            return None, None
+        # The ledger has the name of then, and of those who are gone.
+        person = coordinator.home.persons().get(holder.person_id or "")
+        return holder.person_id, plain_name(holder.name if person is None else person.name)
 
     # --- when to read ---------------------------------------------------------------------------
 
@@ -257,20 +246,20 @@ class LockLog:
     async def _async_read(self) -> None:
         await self._activity.async_prepare()
         anew = self.cursor is None
-        after = await self._async_beginning() if self.cursor is None else self.cursor
+        after = await self._pages.async_beginning() if self.cursor is None else self.cursor
         found: list[LogEntry] = []
         total = 0
-        for _ in range(_PAGES_MAX):
+        for _ in range(PAGES_MAX):
             heard, asked_at = self._heard, self._hass.loop.time()
             try:
-                answer = await self._async_page(after)
+                answer = await self._pages.async_page(after)
             except OperationError, IlpError:
                 await self._async_take(found, after)
                 raise
             page = answer.page
             if began_anew(page, after, answer.until) and not anew:
                 anew = True
-                after = await self._async_beginning()
+                after = await self._pages.async_beginning()
                 found.append(LogEntry.gap(after))
                 continue
             if not anew and (lost := gap_before(page, after)) is not None:
@@ -293,38 +282,6 @@ class LockLog:
             self._fruitless = self._fruitless + 1 if asked_at < self._calm_until else 1
             self._calm_until = asked_at + CALM
         await self._async_take(found, after, _End(heard, answer.until, asked_at))
-
-    async def _async_beginning(self) -> int:
-        """Return after which counter the log is this home's: from the newest pairing on.
-
-        0 when no pairing is in it any more.
-        """
-        newest = (await self._async_page(0, 1)).page.newest
-        within = _PAIRED_WITHIN
-        while True:
-            start = after = max(0, newest - within)
-            paired = 0
-            for _ in range(_PAGES_MAX):
-                page = (await self._async_page(after)).page
-                for record in page.records:
-                    after = record.counter
-                    if record.event is Event.PAIRED:
-                        paired = record.counter
-                if is_last(page):
-                    break
-            if paired or not start:
-                return max(0, paired - 1)
-            within *= 8
-
-    async def _async_page(self, after: int, count: int = _PAGE) -> _Answer:
-        """Read what comes after a counter; kin of OperationError and IlpError."""
-        status, log = await self._coordinator.async_request(
-            requests.get_status(), requests.get_log(after, count)
-        )
-        until = Status.of(status).ensure().counter
-        page = LogPage.of(log)
-        check_page(page, after, until)
-        return _Answer(page, until, log.timestamp)
 
     def _entries(self, records: Sequence[LogRecord], now: int) -> list[LogEntry]:
         """Return records with who it was, and whether they are news."""

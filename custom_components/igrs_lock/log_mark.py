@@ -49,11 +49,12 @@ def read_to_end(heard: Mark | None, until: int, counters: Iterable[int]) -> Mark
     """Return the mark after the log was read to its end, which was at the counter `until`.
 
     `heard` is what was heard last before it was asked for; None if nothing was: then nothing can be
-    said. `counters` are those of all records since, at least.
+    said. `counters` are those of all records since, at least; higher ones than `until` are from
+    before the lock began to count anew.
     """
     if heard is None:
         return None
-    since = sum(counter > heard.counter for counter in counters)
+    since = sum(heard.counter < counter <= until for counter in counters)
     return Mark(max(until, heard.counter), (heard.bits + since) % LOG_BITS_PERIOD)
 
 
