@@ -454,6 +454,21 @@ async def test_a_fortnight(story: Story, caplog: pytest.LogCaptureFixture) -> No
     assert not errors, errors
 
 
+async def test_no_backup_of_these_days_brings_anybody_back(story: Story) -> None:
+    house, doors = story.house, (story.front, story.cellar)
+    backups = []
+    for day in FORTNIGHT[:-2]:
+        await day(story)
+        backups.append(house.backup())
+    await story.desk.remove("Gus")
+    digests = [lock.core.accounts.digest() for lock in doors]
+    for backup in backups:
+        await house.restore(backup)
+        await house.quietly(3600)
+        assert digests == [lock.core.accounts.digest() for lock in doors]
+        story.check_logs(restored=True)
+
+
 async def test_what_a_small_log_dropped_unread_is_told_as_one_gap(house: House) -> None:
     shed = house.hang("shed", 0, log_size=64)
     await house.pair(shed)
