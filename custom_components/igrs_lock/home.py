@@ -236,13 +236,20 @@ class Home:
         self.async_people_changed()
 
     async def async_count_anew(self, person: Person) -> None:
-        """Let a person have all their uses again on every lock."""
+        """Let a person have all their uses again on every lock. Kin of OperationError."""
+        before = []
         for lock in self.ledger.locks.values():
             grant = lock.grants.get(person.id)
             if grant is not None and grant.settled is not None:
+                before.append((grant, grant.settled))
                 # A number that is never wanted: what is wanted differs then, and is written.
                 grant.settled = replace(grant.settled, uses=USES_KEEP)
-        await self.ledger.async_save()
+        try:
+            await self.ledger.async_save()
+        except OperationError:
+            for grant, settled in before:
+                grant.settled = settled
+            raise
         self.async_people_changed()
 
     async def async_settle(self, device_ids: Iterable[str]) -> None:

@@ -152,7 +152,8 @@ class PersonFlow(ConfigSubentryFlow):
                     user_id=user_input.get(CONF_USER),
                 )
         fields = await identity_fields(self.hass, home, self._person)
-        return self._show("identity", fields, user_input or identity_values(self._person), errors)
+        values = user_input or await identity_values(self.hass, self._person)
+        return self._show("identity", fields, values, errors)
 
     async def async_step_access(
         self, user_input: dict[str, Any] | None = None
@@ -178,12 +179,14 @@ class PersonFlow(ConfigSubentryFlow):
         errors: dict[str, str] = {}
         if user_input is not None:
             changes, errors = read_times(user_input, self._person)
+            if not errors and user_input.get(CONF_COUNT_ANEW):
+                home = await async_get_home(self.hass)
+                try:
+                    await home.async_count_anew(self._person)
+                except OperationError as err:
+                    errors = {"base": err.key}
             if not errors:
-                result = self._change(**changes)
-                if user_input.get(CONF_COUNT_ANEW) and result["reason"] == "person_saved":
-                    home = await async_get_home(self.hass)
-                    await home.async_count_anew(Person.of(self._get_reconfigure_subentry()))
-                return result
+                return self._change(**changes)
         fields = time_fields()
         if self._person.uses is not None:
             fields[vol.Required(CONF_COUNT_ANEW, default=False)] = BooleanSelector()
@@ -281,10 +284,8 @@ class PersonFlow(ConfigSubentryFlow):
         return self.async_abort(reason="pin_saved" if digits else "pin_removed")
 
     def _show_made_pin(self, errors: dict[str, str]) -> SubentryFlowResult:
-        field = TextSelector(TextSelectorConfig(read_only=True))
-        return self._show(
-            "pin_make", {vol.Optional(CONF_PIN): field}, {CONF_PIN: self._made_pin}, errors
-        )
+        # In the text: a field that nobody may write to is shown in pale grey.
+        return self._show("pin_make", {}, {}, errors, pin=self._made_pin)
 
     # --- common ---------------------------------------------------------------------------------
 
@@ -322,6 +323,7 @@ class PersonFlow(ConfigSubentryFlow):
         fields: dict[Any, Any],
         values: dict[str, Any],
         errors: dict[str, str],
+        **placeholders: str,
     ) -> SubentryFlowResult:
         return self.async_show_form(
             step_id=step,
@@ -330,6 +332,7 @@ class PersonFlow(ConfigSubentryFlow):
             description_placeholders={
                 "name": self._person.name,
                 "home": self.hass.config.location_name,
+                **placeholders,
             },
         )
 

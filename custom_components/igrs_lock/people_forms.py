@@ -59,14 +59,18 @@ _ALL_DAYS: Final = weekday_of(list(WEEKDAYS))
 async def identity_fields(
     hass: HomeAssistant, home: Home, person: Person | None
 ) -> dict[vol.Marker, Any]:
-    """Return name, kind and the Home Assistant users that are nobody else's."""
+    """Return name, kind and the Home Assistant users that are nobody else's.
+
+    The person's own user is among them also while it is deactivated.
+    """
+    own = None if person is None else person.user_id
     taken = {
         one.user_id for one in home.persons().values() if person is None or one.id != person.id
     }
     users = [
         SelectOptionDict(value=user.id, label=user.name or user.id)
         for user in await hass.auth.async_get_users()
-        if user.is_active and not user.system_generated and user.id not in taken
+        if (user.is_active or user.id == own) and not user.system_generated and user.id not in taken
     ]
     return {
         vol.Required(CONF_NAME): TextSelector(),
@@ -83,9 +87,12 @@ async def identity_fields(
     }
 
 
-def identity_values(person: Person) -> dict[str, Any]:
-    """Return what the fields of `identity_fields` show."""
-    return {CONF_NAME: person.name, CONF_KIND: person.kind.value, CONF_USER: person.user_id}
+async def identity_values(hass: HomeAssistant, person: Person) -> dict[str, Any]:
+    """Return what the fields of `identity_fields` show; no user that was deleted."""
+    values = {CONF_NAME: person.name, CONF_KIND: person.kind.value}
+    if person.user_id is not None and await hass.auth.async_get_user(person.user_id) is not None:
+        values[CONF_USER] = person.user_id
+    return values
 
 
 def lock_fields(hass: HomeAssistant) -> dict[vol.Marker, Any]:

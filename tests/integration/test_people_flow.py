@@ -148,14 +148,11 @@ async def test_a_made_pin_is_shown_once_and_goes_to_the_ledger_only(
     )
     result = await folk.submit(result, suggested(result))
     result = await folk.choose(result, "pin_make")
-    (field,) = result["data_schema"].schema.values()
-    assert field.config["read_only"]
-    made = suggested(result)["pin"]
+    made = result["description_placeholders"]["pin"]
     # Looked at again, as when the page is loaded anew, it is the same.
     again = await folk.flows.async_configure(result["flow_id"])
-    assert suggested(dict(again))["pin"] == made
-    # Whatever a browser sends back does not count.
-    result = await folk.submit(result, {"pin": "000000"})
+    assert (again["description_placeholders"] or {})["pin"] == made
+    result = await folk.submit(result, {})
     assert result["type"] is FlowResultType.CREATE_ENTRY
     await hass.async_block_till_done()
     (person,) = folk.entry.subentries
@@ -230,6 +227,31 @@ async def test_a_pin_that_cannot_be_stored_leaves_a_person_without_one(
 
 
 # --- refusals -------------------------------------------------------------------------------------
+
+
+async def test_somebody_whose_user_was_deactivated_or_deleted_can_be_renamed(
+    hass: HomeAssistant, folk: Folk, lock: TestLock
+) -> None:
+    other = await hass.auth.async_create_user("Other")  # the first is the owner
+    anna = await hass.auth.async_create_user("Anna")
+    person = await folk.add("Anna", lock, user_id=anna.id)
+    await hass.auth.async_deactivate_user(anna)
+    result = await folk.reconfigure(person, "identity")
+    shown = suggested(result)
+    assert shown["user_id"] in options(result, "user_id")
+    result = await folk.submit(result, shown | {"name": "Anne"})
+    assert result["reason"] == "person_saved"
+    assert folk.data(person)["user_id"] == anna.id
+    # To nobody else it is offered.
+    assert anna.id not in options(await folk.begin(), "user_id")
+    await hass.auth.async_remove_user(anna)
+    result = await folk.reconfigure(person, "identity")
+    shown = suggested(result)
+    assert shown == {"name": "Anne", "kind": "resident"}
+    assert options(result, "user_id") == [other.id]
+    result = await folk.submit(result, shown | {"name": "Ann"})
+    assert result["reason"] == "person_saved"
+    assert folk.data(person)["user_id"] is None
 
 
 async def test_a_name_is_needed_and_nobody_elses(folk: Folk, lock: TestLock) -> None:
@@ -348,6 +370,30 @@ async def test_times_and_uses_are_changed_and_taken_away(folk: Folk, lock: TestL
     assert folk.data(person) == before | {"not_after": 0, "uses": None}
 
 
+async def test_uses_are_counted_anew_only_if_that_is_stored(folk: Folk, lock: TestLock) -> None:
+    person = await folk.add("Anna", lock, uses=3)
+    await folk.world.advance(10)
+    assert lock.core.accounts.used()
+    grant = (await folk.home()).ledger.lock(lock.unique_id).grants[person]
+    before = folk.data(person)
+    result = await folk.reconfigure(person, "times")
+    given = suggested(result) | {"uses": 5, "count_anew": True}
+    settled = grant.settled
+    with patch(
+        "custom_components.igrs_lock.ledger.Ledger.async_save",
+        side_effect=LedgerNotSavedError("home"),
+    ):
+        result = await folk.submit(result, given)
+    assert result["errors"] == {"base": "ledger_not_saved"}
+    assert folk.data(person) == before
+    assert grant.settled == settled
+    result = await folk.submit(result, given)
+    assert result["reason"] == "person_saved"
+    assert folk.data(person) == before | {"uses": 5}
+    await folk.world.advance(10)
+    assert [account.uses for account in lock.core.accounts.used() if account.uses < 254] == [5]
+
+
 async def test_an_end_that_has_passed_meanwhile_can_stay(
     world: World, folk: Folk, lock: TestLock
 ) -> None:
@@ -399,7 +445,7 @@ async def test_a_pin_is_made_chosen_and_taken_away_later(
     await gone(folk, lock)
     home = await folk.home()
     result = await folk.choose(await folk.reconfigure(person, "pin"), "pin_make")
-    made = suggested(result)["pin"]
+    made = result["description_placeholders"]["pin"]
     result = await folk.submit(result, {})
     assert result["reason"] == "pin_saved"
     assert pins(folk, home, lock) == {person: made}
@@ -423,14 +469,14 @@ async def test_a_disk_that_does_not_store_a_pin_is_told(
 ) -> None:
     person = await folk.add("Anna", lock)
     result = await folk.choose(await folk.reconfigure(person, "pin"), step)
-    shown = suggested(result)
+    shown = result["description_placeholders"]
     with patch(
         "custom_components.igrs_lock.ledger.Ledger.async_set_pin",
         side_effect=LedgerNotSavedError("home"),
     ):
         result = await folk.submit(result, given)
     assert result["errors"] == {"base": "ledger_not_saved"}
-    assert suggested(result) == shown
+    assert result["description_placeholders"] == shown
     assert (await folk.submit(result, given))["type"] is FlowResultType.ABORT
 
 
