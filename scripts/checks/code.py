@@ -29,8 +29,8 @@ _SHOWS: Final = {"_form": ("step",), "_show": ("step",), "_async_progress": ("pr
 """Functions of the integration's flows that show what their first argument names."""
 _TELLS: Final = {"async_raise_issue", "_show"}
 _BY_HOME_ASSISTANT: Final = {
-    # Steps and reasons that its own base classes have.
-    "already_configured", "already_in_progress", "confirm", "init", "reauth_successful",
+    # Steps, reasons and texts that its own base classes and dialogs have.
+    "already_configured", "already_in_progress", "confirm", "create_entry", "default", "init", "reauth_successful",
     "reconfigure", "reconfigure_successful", "user",
 }  # fmt: skip
 _LOADED_ANYWAY: Final = {
