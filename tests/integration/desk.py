@@ -12,7 +12,8 @@ from custom_components.igrs_lock import ilp
 from custom_components.igrs_lock.person import DEFAULT_RIGHTS, Kind, right_names
 
 if TYPE_CHECKING:
-    from household import House, HouseLock
+    from doors import HouseLock
+    from household import House
 
     from custom_components.igrs_lock.coordinator import IgrsLockCoordinator
     from custom_components.igrs_lock.ledger_lock import Question

@@ -14,7 +14,8 @@ from custom_components.igrs_lock.ilp import parse_account_id
 
 if TYPE_CHECKING:
     from desk import Desk
-    from household import Backup, Fact, House, HouseLock
+    from doors import Fact, HouseLock
+    from household import Backup, House
 
 HOME_ASSISTANT = "Home Assistant"
 
