@@ -78,6 +78,27 @@ def test_a_link_to_nowhere_is_found(tmp_path: Path) -> None:
     assert not is_broken(path, "https://example.com/nothing")
 
 
+_STATEMENT = re.compile(
+    r"(?:participant|actor) \w+ as .+|Note over \w+(?:,\w+)?: .+|\w+-?->>\w+: .+|(?P<opens>alt|loop|opt) .+|else .+|(?P<ends>end)"
+)
+
+
+@pytest.mark.parametrize("path", documents(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_sequence_is_drawn(path: Path) -> None:
+    """What Mermaid refuses most often: a semicolon ends a statement there, and blocks are closed."""
+    for drawn in re.findall(
+        r"^```mermaid\nsequenceDiagram\n(.*?)^```$", path.read_text("utf-8"), re.M | re.S
+    ):
+        depth = 0
+        for line in drawn.splitlines():
+            statement = _STATEMENT.fullmatch(line.strip())
+            assert statement, line
+            assert ";" not in line, line
+            depth += bool(statement["opens"]) - bool(statement["ends"])
+            assert depth >= 0, line
+        assert depth == 0
+
+
 def test_every_module_of_the_integration_is_in_the_architecture() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
     rows = re.findall(r"^\| (`[a-z_*`, ]+`) \|", text, re.MULTILINE)
