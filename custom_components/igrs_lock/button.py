@@ -9,7 +9,8 @@ from homeassistant.components.button.const import ButtonDeviceClass
 from homeassistant.const import EntityCategory
 
 from .entity import IgrsLockEntity
-from .ilp import Result, Status, requests
+from .errors import NoAnswerError
+from .ilp import IlpError, Result, Status, requests
 from .movement import refusal
 
 if TYPE_CHECKING:
@@ -42,7 +43,12 @@ class IdentifyButton(IgrsLockEntity, ButtonEntity):
     @override
     async def async_press(self) -> None:
         """Ask for it (command 4F)."""
+        name = self.coordinator.config_entry.title
+        await self._async_check_settings()
         (reply,) = await self.coordinator.async_request(requests.identify())
-        status = Status.of(reply)
+        try:
+            status = Status.of(reply)
+        except IlpError as err:
+            raise NoAnswerError(name) from err
         if status.result is not Result.DONE:
-            raise refusal(status.result, self.coordinator.config_entry.title)
+            raise refusal(status.result, name)

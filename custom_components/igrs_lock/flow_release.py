@@ -14,6 +14,7 @@ from .const import CONF_LOCK_KEY
 from .errors import NeedsPairingError, NoAnswerError, OperationError
 from .flow_base import BaseFlow, alone, last_header
 from .ilp import (
+    IlpError,
     Result,
     Status,
     controller_key,
@@ -49,7 +50,10 @@ async def _async_reset(hass: HomeAssistant, address: str, entry: IgrsLockConfigE
     client = LockClient(hass, address, entry.title, device_id_from_address(address), key)
     try:
         (reply,) = await client.async_request(requests.factory_reset())
-        result = Status.of(reply).result
+        try:
+            result = Status.of(reply).result
+        except IlpError as err:
+            raise NoAnswerError(entry.title) from err
     except NeedsPairingError, NoAnswerError:
         await client.async_close()
         written = client.timing is not None and client.timing.written is not None

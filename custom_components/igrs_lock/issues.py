@@ -36,6 +36,8 @@ LOCK_ISSUES: Final = (
     ISSUE_RESET_ELSEWHERE,
 )
 """Each is `<this>_<device id>` in the registry."""
+_FOUND_ONCE: Final = frozenset((ISSUE_LOG_GAP,))
+"""These are kept over a restart; the others are found anew."""
 
 
 @callback
@@ -54,6 +56,7 @@ def async_raise_issue(
         DOMAIN,
         f"{issue}_{coordinator.device_id}",
         is_fixable=fixable,
+        is_persistent=issue in _FOUND_ONCE,
         severity=ir.IssueSeverity.WARNING,
         translation_key=issue,
         translation_placeholders={"name": entry.title, **(placeholders or {})},
@@ -111,7 +114,8 @@ class IssueKeeper:
         self._disarm()
         watch = coordinator.watch
         self._show(ISSUE_OUT_OF_REACH, wanted=False)
-        self._show(ISSUE_LOW_BATTERY, wanted=coordinator.data.low_battery)
+        if (low := coordinator.data.low_battery) is not None:
+            self._show(ISSUE_LOW_BATTERY, wanted=low)
         self._show(ISSUE_AUTO_LOCK_FAILED, wanted=watch.auto_lock_failed)
         self._show(ISSUE_DOOR_LEFT_OPEN, wanted=watch.door_left_open, minutes=str(watch.minutes))
 

@@ -23,13 +23,16 @@ CHANGED_BY: Final = (*CAUSES.values(),)
 
 @dataclass(frozen=True, slots=True)
 class LockState:
-    """What the lock said last, authenticated. `battery` in percent, None when not known."""
+    """What the lock said last, authenticated. `battery` in percent; None for what is not known.
+
+    Low battery and tampering only advertisements tell.
+    """
 
     bolt: Bolt
     door: Door
     battery: int | None
-    low_battery: bool = False
-    tamper: bool = False
+    low_battery: bool | None = None
+    tamper: bool | None = None
 
     @classmethod
     def advertised(cls, advertisement: Advertisement) -> Self:

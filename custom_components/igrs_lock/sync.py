@@ -63,7 +63,7 @@ class Sync:
         self._hass = hass
         self._coordinator = coordinator
         self._jobs = {job: _Work(_nothing) for job in Job}
-        self._told = False
+        self._told: Job | None = None
         self._started = False
         self._task: asyncio.Task[None] | None = None
         self._cancel_timer: CALLBACK_TYPE | None = None
@@ -211,7 +211,9 @@ class Sync:
             return self._failed(job, work, err)
         work.failures = 0
         work.not_before = 0.0
-        self._told &= any(other.failures for other in self._jobs.values())
+        if self._told is job:
+            self._told = None
+            _LOGGER.info("%s: %s could be finished", self._coordinator.client.name, job)
         return True
 
     def _failed(self, job: Job, work: _Work, err: Exception) -> bool:
@@ -221,8 +223,8 @@ class Sync:
         work.failures += 1
         wait = min(BACK_OFF_MIN * 2 ** min(work.failures - 1, 16), BACK_OFF_MAX)
         work.not_before = now + wait
-        if work.failures >= _TELL_AFTER and not self._told:
-            self._told = True
+        if work.failures >= _TELL_AFTER and self._told is None:
+            self._told = job
             _LOGGER.warning(
                 "%s: %s cannot be finished and is tried again: %s",
                 self._coordinator.client.name,

@@ -7,6 +7,7 @@ from bsld import const as c
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers import entity_registry as er
+from homeassistant.helpers import issue_registry as ir
 from world import DOMAIN, name_of
 
 from custom_components.igrs_lock import ilp
@@ -157,6 +158,46 @@ async def test_a_lock_that_refuses_to_be_found_is_told(
     with pytest.raises(HomeAssistantError) as failure:
         await world.during(press)
     assert failure.value.translation_key == "refused"
+
+
+async def test_a_broken_answer_to_the_button_is_told(
+    hass: HomeAssistant,
+    world: World,
+    lock: TestLock,
+    entry: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(_reply: ilp.Reply) -> ilp.Status:
+        raise ilp.MalformedError("broken")
+
+    await world.advance(30)
+    with monkeypatch.context() as patched:
+        patched.setattr("custom_components.igrs_lock.button.Status.of", broken)
+        target = {"entity_id": f"button.{lock.entity}_identify"}
+        press = hass.services.async_call("button", "press", target, blocking=True)
+        with pytest.raises(HomeAssistantError) as failure:
+            await world.during(press)
+    assert failure.value.translation_key == "no_answer"
+
+
+async def test_what_an_answer_does_not_tell_is_not_shown_as_good(
+    hass: HomeAssistant, world: World, lock: TestLock, entry: Any
+) -> None:
+    """An answer tells of bolt, door and battery, not of tampering nor of a low battery."""
+    lock.core.battery_measured(8, True)
+    lock.core.tamper_sensed(True)
+    await world.advance(1)
+    issues = ir.async_get(hass)
+    assert issues.async_get_issue(DOMAIN, f"low_battery_{lock.unique_id}")
+    coordinator = entry.runtime_data
+    coordinator.data = None  # as after a start, when the lock's counter is doubted
+    lock.silent = True
+    status = await world.during(coordinator.async_request(ilp.requests.get_status()))
+    coordinator.async_answered(ilp.Status.of(status[0]))
+    assert world.state(lock) == "locked"
+    assert world.state(lock, "binary_sensor", "_low_battery") == "unknown"
+    assert world.state(lock, "binary_sensor", "_tamper") == "unknown"
+    assert issues.async_get_issue(DOMAIN, f"low_battery_{lock.unique_id}")
 
 
 async def test_the_signal_is_shown_as_soon_as_the_lock_is_heard(

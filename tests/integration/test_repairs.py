@@ -54,6 +54,10 @@ async def test_a_gap_in_the_log_is_told_until_the_owner_has_read_it(
     issue = f"log_gap_{lock.unique_id}"
     result = await flows.async_init(DOMAIN, data={"issue_id": issue})
     assert result["description_placeholders"] == {"name": entry.title}
+    # It is found once: a restart must not take it back.
+    raised = ir.async_get(hass).async_get_issue(DOMAIN, issue)
+    assert raised is not None
+    assert raised.is_persistent
     await flows.async_configure(result["flow_id"], {})
     assert ir.async_get(hass).async_get_issue(DOMAIN, issue) is None
     assert not hass.config_entries.flow.async_progress_by_handler(DOMAIN)
