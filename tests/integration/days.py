@@ -350,6 +350,8 @@ async def tuesday_the_owner_decides(story: Story) -> None:
     await house.until("10-27", "18:00")
     await story.comes("Gus")
     await story.by_app("Gus", "open", front)
+    for pin in ("482615", "583920"):  # Emil's, and the one that Clara had
+        assert await story.types("a stranger", pin) == c.UNKNOWN_ACCOUNT
     await house.until("10-27", "20:00")
     story.check_logs()
 
