@@ -96,6 +96,30 @@ async def test_a_release_that_the_lock_refuses_is_told(
     assert lock.core.paired
 
 
+async def test_a_broken_answer_to_a_release_is_as_good_as_none(
+    hass: HomeAssistant,
+    world: World,
+    lock: TestLock,
+    entry: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(_reply: ilp.Reply) -> ilp.Status:
+        raise ilp.MalformedError("broken")
+
+    wrong_word = ilp.Request(ilp.Command.FACTORY_RESET, b"ILP1RESE?")
+    with monkeypatch.context() as patched:
+        patched.setattr(ilp.requests, "factory_reset", lambda: wrong_word)
+        patched.setattr("custom_components.igrs_lock.flow_release.Status.of", broken)
+        result = await world.submit(await menu(hass, entry, "release"))
+    assert result["errors"] == {"base": "no_answer"}
+    assert lock.core.paired
+    with monkeypatch.context() as patched:
+        patched.setattr("custom_components.igrs_lock.flow_release.Status.of", broken)
+        result = await world.submit(result)
+    # The lock itself says that it is not paired any more.
+    assert result["reason"] == "released"
+
+
 async def test_pairing_again_keeps_the_entry_and_changes_the_key(
     hass: HomeAssistant, world: World, lock: TestLock, entry: Any
 ) -> None:
