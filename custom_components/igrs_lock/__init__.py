@@ -15,6 +15,7 @@ from .actions import async_setup_actions
 from .const import CONF_LOCK_KEY, DOMAIN
 from .coordinator import IgrsLockConfigEntry, IgrsLockCoordinator
 from .home import async_get_home, is_people
+from .naming import async_follow_name
 from .people import async_make_people, async_setup_people, async_unload_people
 from .store import async_get_memory, async_get_pairings
 from .takeover import async_forget_lock
@@ -62,6 +63,7 @@ async def _async_setup_lock(hass: HomeAssistant, entry: IgrsLockConfigEntry) -> 
 
     entry.async_on_unload(hass.bus.async_listen_once(EVENT_HOMEASSISTANT_STOP, stop))
     entry.async_on_unload(coordinator.async_start())
+    entry.async_on_unload(async_follow_name(hass, entry))
     home.async_add(coordinator)
     entry.async_on_unload(lambda: home.async_remove(coordinator))
     await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)

@@ -111,6 +111,10 @@ class LockClient:
         if link is not None:
             self.held.use(link)
 
+    def rename(self, name: str) -> None:
+        """Speak of the lock by another name."""
+        self.name = self.held.name = name
+
     @property
     def session_alive(self) -> bool:
         """Whether the lock could tell a change of state right now, by a sealed event."""

@@ -148,6 +148,7 @@ class IgrsLockConfigFlow(ReplaceSteps, ReleaseSteps, PeopleSteps, domain=DOMAIN)
             return self.async_abort(reason="only_people")
         self._use(entry.data[CONF_ADDRESS])
         if user_input is not None:
+            self._just_paired = True
             return await self.async_step_who()
         return self.async_show_menu(
             step_id="reconfigure",

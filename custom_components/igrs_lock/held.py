@@ -36,7 +36,7 @@ class HeldLink:
         self.on_end: Callable[[], None] = _ignore
         self._hass = hass
         self._address = address
-        self._name = name
+        self.name = name
         self._busy = busy
         self._received = received
         self._ended = ended
@@ -47,7 +47,7 @@ class HeldLink:
     async def connect(self) -> Link:
         """Connect; kin of OperationError."""
         self._check_open()
-        link = await Link.connect(self._hass, self._address, self._name)
+        link = await Link.connect(self._hass, self._address, self.name)
         try:
             self._check_open()
         except NoAnswerError:
@@ -59,7 +59,7 @@ class HeldLink:
     def _check_open(self) -> None:
         """NoAnswerError once it was closed, which may happen while it connects."""
         if self._closed:
-            raise NoAnswerError(self._name)
+            raise NoAnswerError(self.name)
 
     @callback
     def use(self, link: Link) -> None:
@@ -116,7 +116,7 @@ class HeldLink:
     def _idle(self) -> None:
         self._idle_timer = None
         self._hass.async_create_background_task(
-            self._drop_idle(), f"{self._name} idle", eager_start=True
+            self._drop_idle(), f"{self.name} idle", eager_start=True
         )
 
     async def _drop_idle(self) -> None:

@@ -13,17 +13,21 @@ from homeassistant.config_entries import (
     ConfigSubentryFlow,
     FlowType,
 )
+from homeassistant.const import CONF_NAME
 from homeassistant.core import callback
 from homeassistant.helpers.selector import (
     SelectOptionDict,
     SelectSelector,
     SelectSelectorConfig,
     SelectSelectorMode,
+    TextSelector,
 )
 
 from .const import CONF_TYPE, DOMAIN, SUBENTRY_PERSON, TYPE_PEOPLE
 from .flow_base import BaseFlow
 from .home import async_get_home, find_people_entry, is_lock, is_people
+from .ilp import local_name, parse_device_id
+from .naming import async_name_lock
 from .people_flow import PersonFlow
 from .store import async_get_memory
 
@@ -38,8 +42,10 @@ class PeopleSteps(BaseFlow):
     """The People entry, and the last step of a pairing.
 
     That step is a flow of its own, begun when the pairing is stored: whoever closes the dialog
-    loses nothing.
+    loses nothing. Home Assistant then leaves out its own question for the name of a new device.
     """
+
+    _just_paired = False
 
     @classmethod
     @callback
@@ -116,14 +122,18 @@ class PeopleSteps(BaseFlow):
         return result
 
     async def async_step_who(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
-        """Choose who may use the lock that the flow is about."""
+        """Choose who may use the lock that the flow is about; name it if it has no name yet."""
         lock = self._get_reconfigure_entry()
         home = await async_get_home(self.hass)
         persons = home.persons()
         if not persons:
             return self.async_abort(reason="no_people")
         if user_input is not None:
+            if name := user_input.get(CONF_NAME, "").strip():
+                async_name_lock(self.hass, lock, name)
+            home.async_confirm(str(lock.unique_id), user_input[CONF_PEOPLE])
             home.async_set_users(str(lock.unique_id), user_input[CONF_PEOPLE])
+            home.async_people_changed()
             return self.async_abort(reason="people_saved")
         self._name = lock.title
         had = [one.id for one in persons.values() if lock.unique_id in one.locks]
@@ -135,4 +145,7 @@ class PeopleSteps(BaseFlow):
                 options=options, mode=SelectSelectorMode.LIST, multiple=True, sort=True
             )
         )
-        return self._form("who", vol.Schema({field: selector}))
+        fields: dict[vol.Marker, Any] = {}
+        if self._just_paired and lock.title == local_name(parse_device_id(str(lock.unique_id))):
+            fields[vol.Required(CONF_NAME, default=lock.title)] = TextSelector()
+        return self._form("who", vol.Schema({**fields, field: selector}))

@@ -225,12 +225,20 @@ async def test_a_new_lock_asks_who_may_use_it_and_proposes_nobody(
     form: dict[str, Any] = dict(await flows.async_configure(flow_id))
     assert form["step_id"] == "who"
     assert options(form, "people") == [anna, ben]
-    assert form["data_schema"]({}) == {"people": []}
+    # Home Assistant asks for no name when a question follows.
+    assert form["data_schema"]({}) == {"name": result["title"], "people": []}
     assert form["description_placeholders"]["name"] == result["title"]
-    result = dict(await flows.async_configure(flow_id, {"people": [ben]}))
+    paired_entry = result["result"]
+    result = dict(await flows.async_configure(flow_id, {"name": " Cellar ", "people": [ben]}))
     assert (result["type"], result["reason"]) == (FlowResultType.ABORT, "people_saved")
     assert folk.data(anna)["locks"] == [lock.unique_id]
     assert folk.data(ben)["locks"] == [second.unique_id]
+    await hass.async_block_till_done()
+    assert paired_entry.title == "Cellar"
+    assert paired_entry.runtime_data.client.name == "Cellar"
+    state = hass.states.get("lock.cellar")
+    assert state is not None
+    assert state.name == "Cellar"
 
 
 @pytest.mark.parametrize("source", [SOURCE_REAUTH, SOURCE_RECONFIGURE])
@@ -264,7 +272,9 @@ async def test_a_lock_that_is_paired_again_proposes_those_who_had_it(
     assert result["type"] is FlowResultType.ABORT
     _, flow_id = result["next_flow"]
     form: dict[str, Any] = dict(await flows.async_configure(flow_id))
-    assert form["data_schema"]({}) == {"people": [anna]}
+    assert options(form, "people") == [anna, ben]
+    # It has no name yet; who leaves the dialog as it is changes nothing.
+    assert form["data_schema"]({}) == {"name": entry.title, "people": [anna]}
     await flows.async_configure(flow_id, {"people": [ben]})
     assert folk.data(anna)["locks"] == []
     assert folk.data(ben)["locks"] == [lock.unique_id]
@@ -281,7 +291,10 @@ async def test_who_may_use_a_lock_is_also_in_its_menu(
     assert (result["type"], result["reason"]) == (FlowResultType.ABORT, "no_people")
     anna = await folk.add("Anna", lock)
     result = await flows.async_init(DOMAIN, context=context)
-    result = await flows.async_configure(result["flow_id"], {"next_step_id": "who"})
+    form: dict[str, Any] = dict(
+        await flows.async_configure(result["flow_id"], {"next_step_id": "who"})
+    )
+    assert form["data_schema"]({}) == {"people": [anna]}
     await flows.async_configure(result["flow_id"], {"people": []})
     assert folk.data(anna)["locks"] == []
 

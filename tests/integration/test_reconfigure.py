@@ -2,8 +2,10 @@
 
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from homeassistant.config_entries import SOURCE_RECONFIGURE
 from homeassistant.data_entry_flow import FlowResultType
+from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import device_registry as dr
 from world import DOMAIN, SETUP_CODE
 
@@ -13,7 +15,6 @@ from custom_components.igrs_lock.home import is_lock
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import pytest
     from homeassistant.core import HomeAssistant
     from world import TestLock, World
 
@@ -214,6 +215,29 @@ async def test_a_lock_is_renamed_with_its_device_but_not_its_entities(
     state = hass.states.get(f"lock.{lock.entity}")
     assert state is not None
     assert state.name == "Front door"
+
+
+async def test_the_name_that_the_owner_gives_the_device_is_the_name_everywhere(
+    hass: HomeAssistant, world: World, lock: TestLock, entry: Any
+) -> None:
+    devices = dr.async_get(hass)
+    (device,) = dr.async_entries_for_config_entry(devices, entry.entry_id)
+    title = entry.title
+    devices.async_update_device(device.id, area_id=None, sw_version="9")
+    other = devices.async_get_or_create(config_entry_id=entry.entry_id, identifiers={("x", "y")})
+    devices.async_update_device(other.id, name_by_user="Not the lock")
+    await hass.async_block_till_done()
+    assert entry.title == title
+    devices.async_update_device(device.id, name_by_user="Front door")
+    await hass.async_block_till_done()
+    assert entry.title == "Front door"
+    await world.advance(10)
+    lock.silent = True
+    with pytest.raises(HomeAssistantError, match="Front door"):
+        await world.call(lock, "unlock")
+    devices.async_update_device(device.id, name_by_user=None)
+    await hass.async_block_till_done()
+    assert entry.title == "Front door"
 
 
 def closing(hass: HomeAssistant, lock: TestLock, flow_id: str) -> Callable[[bytes], bytes]:
