@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 
+FIRMWARE_REVISION = "0.1.0"
 MTU = 247
 NOTIFICATIONS_WAITING = 8
 """Packets one connection may have waiting in the controller; more wait in the core."""
@@ -156,6 +157,7 @@ class LockRadio:
         device_information = [
             fixed(gatt.GATT_MANUFACTURER_NAME_STRING_CHARACTERISTIC, "IGRS Lock"),
             fixed(gatt.GATT_MODEL_NUMBER_STRING_CHARACTERISTIC, "Simulated lock"),
+            fixed(gatt.GATT_FIRMWARE_REVISION_STRING_CHARACTERISTIC, FIRMWARE_REVISION),
             fixed(gatt.GATT_SERIAL_NUMBER_STRING_CHARACTERISTIC, format_device_id(self._device_id)),
         ]
         return [

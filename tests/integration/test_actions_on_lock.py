@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from bsld import const as c
-from folk import Folk, suggested
+from folk import Folk
 from homeassistant.const import MATCH_ALL
 from homeassistant.core import callback
 from homeassistant.helpers import device_registry as dr
@@ -165,7 +165,7 @@ async def test_a_pin_is_in_no_log_state_registry_diagnostics_event_or_store(
     pins.add(PIN)
     ben = await folk.add("Ben", lock)
     result = await folk.choose(await folk.reconfigure(ben, "pin"), "pin_make")
-    pins.add(suggested(result)["pin"])
+    pins.add(result["description_placeholders"]["pin"])
     await folk.submit(result, {})
     await act(folk, "set_user", lock, user="Gina")
     row = (await act(folk, "set_credential", lock, user="Gina"))[f"lock.{lock.entity}"]
