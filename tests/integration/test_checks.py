@@ -8,7 +8,7 @@ import pytest
 from homeassistant.util.yaml import dump, load_yaml_dict
 
 from scripts.checks import INTEGRATION, ROOT, Files, blueprints, scale
-from scripts.checks.__main__ import findings
+from scripts.checks.__main__ import findings, main
 from scripts.checks.code import Source
 
 if TYPE_CHECKING:
@@ -331,6 +331,19 @@ def test_a_wrong_blueprint_is_found(tmp_path: Path, old: str, new: str) -> None:
 def test_a_file_that_cannot_be_read_is_found(copy: Path, name: str) -> None:
     (copy / name).write_text("{", "utf-8")
     assert name in {one.file for one in findings(copy)}
+
+
+def test_the_command_says_what_is_wrong_and_fails(
+    copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["checks", str(copy)])
+    assert main() == 0
+    (copy / "icons.json").write_text('{"services": {}}', "utf-8")
+    assert main() == 1
+    assert (
+        "icons.json: services.get_log: is missing: give the action an icon"
+        in capsys.readouterr().err
+    )
 
 
 def put(data: dict[str, Any], path: str, value: object) -> None:
