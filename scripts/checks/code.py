@@ -25,7 +25,12 @@ if TYPE_CHECKING:
     from . import Files
 
 _ERRORS: Final = {"HomeAssistantError", "ServiceValidationError", "refusal"}
-_SHOWS: Final = {"_form": ("step",), "_show": ("step",), "_async_progress": ("progress",)}
+_SHOWS: Final[dict[str, tuple[str, ...]]] = {
+    "_change": ("abort",),
+    "_form": ("step",),
+    "_show": ("step",),
+    "_async_progress": ("progress",),
+}
 """Functions of the integration's flows that show what their first argument names."""
 _TELLS: Final = {"async_raise_issue", "_show"}
 _BY_HOME_ASSISTANT: Final = {
@@ -177,6 +182,13 @@ class _Reader(ast.NodeVisitor):
 
     def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> None:
         self._source.known.add(node.name.removeprefix("async_step_"))
+        self.generic_visit(node)
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
+        known = node.args.args[len(node.args.args) - len(node.args.defaults) :]
+        for argument, default in zip(known, node.args.defaults, strict=True):
+            if argument.arg == "reason":
+                self._name("abort", default)
         self.generic_visit(node)
 
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
