@@ -306,7 +306,7 @@ class IgrsLockCoordinator(PassiveBluetoothDataUpdateCoordinator):
             _LOGGER.info("%s is back", self.config_entry.title)
         self.presence.async_watch()
         self.time_keeper.async_nudge()
-        self.sync.async_reached()
+        self.sync.async_returned()
 
     @callback
     def async_not_done(self) -> None:

@@ -43,13 +43,23 @@ class Job(StrEnum):
 
 @dataclass(slots=True)
 class _Work:
-    """A job: `due` in the loop's seconds, None while there is nothing to do."""
+    """A job: `due` in the loop's seconds, None while there is nothing to do.
+
+    `failures` in a row, the last of them at `failed_at`; `returns` of the lock meanwhile.
+    """
 
     run: Callable[[], Awaitable[None]]
     registered: bool = False
     due: float | None = None
     failures: int = 0
+    failed_at: float = 0.0
+    returns: int = 0
     not_before: float = 0.0
+
+    def forgive(self) -> None:
+        """Forget that it ever failed."""
+        self.failures = self.returns = 0
+        self.not_before = 0.0
 
     def at(self) -> float | None:
         """Return when to run next; None when never."""
@@ -132,10 +142,27 @@ class Sync:
 
     @callback
     def async_reached(self) -> None:
-        """Take that the lock can be reached (again): what failed before is tried anew."""
+        """Take that somebody reached the lock: what failed before is tried anew."""
         for work in self._jobs.values():
-            work.failures = 0
-            work.not_before = 0.0
+            work.forgive()
+        self._go_on()
+
+    @callback
+    def async_returned(self) -> None:
+        """Take that the lock is heard again: what failed a while ago is tried anew.
+
+        A lock at the edge of reach comes and goes, and each try in vain costs it and a gateway
+        something: from return to return it takes longer since the last try.
+        """
+        failed = [work for work in self._jobs.values() if work.failures]
+        for work in failed:
+            wait = _back_off(work.returns)
+            work.returns += 1
+            work.not_before = min(work.not_before, work.failed_at + wait)
+        soonest = max((work.not_before for work in failed), default=0.0)
+        for work in self._jobs.values():
+            if not work.failures:
+                work.not_before = min(work.not_before, soonest)
         self._go_on()
 
     # --- the worker -----------------------------------------------------------------------------
@@ -209,8 +236,7 @@ class Sync:
             if not work.failures:
                 _LOGGER.exception("%s: %s failed", self._coordinator.client.name, job)
             return self._failed(job, work, err)
-        work.failures = 0
-        work.not_before = 0.0
+        work.forgive()
         if self._told is job:
             self._told = None
             _LOGGER.info("%s: %s could be finished", self._coordinator.client.name, job)
@@ -220,9 +246,9 @@ class Sync:
         now = self._hass.loop.time()
         if work.due is None:
             work.due = now
+        work.failed_at = now
+        work.not_before = now + _back_off(work.failures)
         work.failures += 1
-        wait = min(BACK_OFF_MIN * 2 ** min(work.failures - 1, 16), BACK_OFF_MAX)
-        work.not_before = now + wait
         if work.failures >= _TELL_AFTER and self._told is None:
             self._told = job
             _LOGGER.warning(
@@ -238,6 +264,11 @@ class Sync:
             if other.due is not None:
                 other.not_before = max(other.not_before, work.not_before)
         return False
+
+
+def _back_off(times: int) -> float:
+    """Return how many seconds to wait after it happened so many times before."""
+    return min(BACK_OFF_MIN * 2 ** min(times, 16), BACK_OFF_MAX)
 
 
 async def _nothing() -> None:

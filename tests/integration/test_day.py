@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from bleak.exc import BleakError
 from bsld import const as c
 from folk import Folk
 
@@ -116,3 +117,40 @@ async def test_a_lock_that_takes_no_connection_is_not_tried_all_day(
     lock.core.bolt_sensed(c.BOLT_UNLOCKED)
     await meter.wait(25 * HOUR)
     assert tries < 100
+
+
+async def test_a_lock_at_the_edge_of_reach_is_not_tried_whenever_it_is_heard(
+    world: World, lock: TestLock, meter: Meter, entry: Any
+) -> None:
+    tries: list[float] = []
+
+    def fail() -> None:
+        tries.append(world.monotonic())
+        raise BleakError("too weak")
+
+    async def heard_for_a_moment(times: int) -> None:
+        for _ in range(times):
+            lock.mute = False
+            await world.advance(3, step=0.5)
+            lock.mute = True
+            await world.advance(110, step=30)
+            assert not entry.runtime_data.available
+
+    lock.on_connect = fail
+    lock.core.bolt_sensed(c.BOLT_UNLOCKED)
+    await heard_for_a_moment(3)
+    # First it may have been chance.
+    assert len(tries) >= 3 * 2
+    await heard_for_a_moment(250)
+    last = [when for when in tries if when > tries[-1] - 4 * HOUR]
+    assert len(last) <= 3 * 6
+    assert len(tries) < 60
+    lock.on_connect = None
+    await heard_for_a_moment(35)
+    assert not entry.runtime_data.log._behind
+    # What works once is tried at once again.
+    lock.on_connect = fail
+    lock.core.bolt_sensed(c.BOLT_LOCKED)
+    tries.clear()
+    await heard_for_a_moment(2)
+    assert len(tries) >= 2 * 2
