@@ -25,6 +25,9 @@ def refresh(ledger: LockLedger, wanted: Mapping[str, Wanted], now: int, *, keypa
     for person_id in [one for one in ledger.grants if one not in wanted]:
         grant = ledger.grants.pop(person_id)
         ledger.doomed.append(Doomed(grant.account_id, grant.name, person_id))
+        if person_id not in ledger.ended:
+            # Home Assistant may die before its own list is on the disk.
+            ledger.ended.append(person_id)
         changed = True
     for person_id in [one for one in ledger.pins if one not in wanted or not keypad]:
         del ledger.pins[person_id]
@@ -64,6 +67,15 @@ def refresh_ended(ledger: LockLedger, home: Home, device_id: str, taken: set[str
             taken.add(person_id)
             home.async_take_lock(person_id, device_id)
     return changed
+
+
+def note_taken(ledger: LockLedger, home: Home, device_id: str, taken: set[str]) -> None:
+    """Note whose list was seen without the lock: back in it, the owner wants it so."""
+    persons = home.persons()
+    for person_id in ledger.ended:
+        person = persons.get(person_id)
+        if person is None or device_id not in person.locks:
+            taken.add(person_id)
 
 
 def forget_ended(ledger: LockLedger, home: Home, device_id: str) -> bool:

@@ -8,7 +8,7 @@ from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers import issue_registry as ir
 
 from .const import DOMAIN
-from .drift import HOME
+from .drift import HOME, HOME_NAME
 from .home import lock_names
 from .ledger_lock import QuestionKind
 
@@ -26,7 +26,8 @@ ISSUE_PEOPLE_GONE: Final = "people_gone"
 ISSUE_REMOVAL_PENDING: Final = "removal_pending"
 ISSUE_PIN_TAKEN: Final = "pin_taken"
 ISSUE_FULL: Final = "accounts_full"
-_KINDS: Final = (ISSUE_DRIFT, ISSUE_REMOVAL_PENDING, ISSUE_PIN_TAKEN, ISSUE_FULL)
+ISSUE_REFUSED: Final = "access_refused"
+_KINDS: Final = (ISSUE_DRIFT, ISSUE_REMOVAL_PENDING, ISSUE_PIN_TAKEN, ISSUE_FULL, ISSUE_REFUSED)
 
 
 def drift_issue(device_id: str, key: str) -> str:
@@ -55,6 +56,23 @@ def async_update_issues(
 
 
 @callback
+def async_update_away_issues(hass: HomeAssistant, home: Home, device_id: str) -> None:
+    """Tell who can still open a lock that is not set up, whose removal cannot be written."""
+    name = lock_names(hass).get(device_id, device_id)
+    issues = {
+        f"{ISSUE_REMOVAL_PENDING}_{device_id}_{doomed.person_id}": {
+            "is_fixable": False,
+            "severity": ir.IssueSeverity.WARNING,
+            "translation_key": f"{ISSUE_REMOVAL_PENDING}_not_loaded",
+            "translation_placeholders": {"name": name, "person": doomed.name},
+        }
+        for doomed in home.ledger.lock(device_id).doomed
+        if doomed.name
+    }
+    _replace(hass, [f"{ISSUE_REMOVAL_PENDING}_{device_id}"], issues)
+
+
+@callback
 def async_forget_issues(hass: HomeAssistant, home: Home, device_id: str) -> None:
     """Take back everything about a lock that was removed."""
     _replace(hass, [f"{kind}_{device_id}" for kind in _KINDS], {})
@@ -65,7 +83,7 @@ def async_forget_issues(hass: HomeAssistant, home: Home, device_id: str) -> None
 def async_update_people_gone(hass: HomeAssistant, home: Home) -> None:
     """Ask what is to become of people's access when their entry was removed or disabled."""
     having = {key for key, lock in home.ledger.locks.items() if lock.grants}
-    if home.people_entry is not None or not having:
+    if home.people_entry is not None or home.ledger.kept or not having:
         ir.async_delete_issue(hass, DOMAIN, ISSUE_PEOPLE_GONE)
         return
     names = lock_names(hass)
@@ -87,6 +105,8 @@ def _issues(
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     ledger, name = keeper.ledger, entry.title
     for key, question in ledger.questions.items():
+        if keeper.hushed and question.person_id is not None:
+            continue
         yield (
             drift_issue(device_id, key),
             {
@@ -107,6 +127,20 @@ def _issues(
                 if doomed.name
                 else f"{ISSUE_REMOVAL_PENDING}_unknown",
                 "translation_placeholders": {"name": name, "person": doomed.name},
+            },
+        )
+    for person_id in keeper.failed:
+        grant = ledger.grants.get(person_id)
+        yield (
+            f"{ISSUE_REFUSED}_{device_id}_{person_id}",
+            {
+                "is_fixable": False,
+                "severity": ir.IssueSeverity.WARNING,
+                "translation_key": ISSUE_REFUSED,
+                "translation_placeholders": {
+                    "name": name,
+                    "person": HOME_NAME if grant is None else grant.name,
+                },
             },
         )
     for person_id, grant in ledger.grants.items():

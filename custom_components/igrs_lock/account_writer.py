@@ -19,6 +19,7 @@ from .ilp import (
     Command,
     Event,
     Result,
+    Right,
     account_digest,
     new_account_id,
     parse_account_id,
@@ -27,7 +28,7 @@ from .ledger_lock import Doomed, Grant, Intention, LockLedger
 from .pairing import HOME_RIGHTS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from .account_plan import Terms
     from .coordinator import IgrsLockCoordinator
@@ -51,7 +52,8 @@ class Task:
     after: Account | None = field(default=None, repr=False)
     pin: str | None = field(default=None, repr=False)
     terms: Terms | None = None
-    suspend: bool = False
+    narrow: bool = False
+    """Only what the owner takes away: the key (`after` is disabled), or else the PIN."""
 
 
 class AccountWriter:
@@ -118,8 +120,19 @@ class AccountWriter:
         ledger = self.ledger
         changes = list(self.changes())
         self._note_strangers(accounts, changes)
+        # In a gap of its log a manager may have given somebody's account a PIN of their own.
+        hidden = any(entry.event is None for entry in changes) and (
+            told.epoch != ledger.epoch
+            or any(one.rights & Right.MANAGE for one in (*accounts, *(ledger.known or ())))
+        )
         judge(
-            ledger, accounts, wanted, self.home_account, self._records(changes), round(time.time())
+            ledger,
+            accounts,
+            wanted,
+            self.home_account,
+            self._records(changes),
+            round(time.time()),
+            hidden=hidden,
         )
         await self._accounted(told)
         return True
@@ -287,26 +300,34 @@ class AccountWriter:
                 raise ChangedMeanwhileError
             grant.slot = written.slot
             ledger.known = [*(ledger.known or ()), new_account(written.slot, grant.account_id)]
-            self._note_holder(written.slot, max(written.own, default=0), person_id, task.name)
+            since = max(written.own, default=(ledger.accounts_counter or 0) + 1)
+            self._note_holder(written.slot, since, person_id, task.name)
         await self._done(written)
         if result not in (Result.DONE, Result.FULL):
             raise refused(self._coordinator.config_entry.title, written.results)
         return result is Result.DONE
 
-    async def async_change(self, task: Task) -> bool:
+    async def async_change(self, task: Task, still: Callable[[], bool]) -> bool:
         """Write a change; False when the PIN is somebody else's, and the rest not complete.
 
+        `still` is asked before an account is enabled: the owner may not want it any more.
         RefusedError when the lock refuses anything else.
         """
         ledger = self.ledger
         if task.account is None or task.after is None:
             raise ValueError("an account that is not there is not changed")
-        if task.suspend:
-            await self._send(task.account, disabled(task.account))
-            return True
+        if task.narrow:
+            return await self._narrow(task, task.account)
         before = task.account
-        for commands in steps(before, task.after, task.pin):
+        grant = ledger.grants.get(task.person_id or "")
+        first, second = steps(before, task.after, task.pin)
+        if first and second and grant is not None and grant.settled is not None:
+            # Cut off between them the account is suspended, whatever the owner wants by then.
+            grant.settled = replace(grant.settled, rights=grant.settled.rights & ~Right.ENABLED)
+        for commands in (first, second):
             if commands:
+                if commands[-1].after.rights & Right.ENABLED and not still():
+                    return True
                 if not await self._send(before, commands):
                     return False
                 before = commands[-1].after
@@ -321,6 +342,18 @@ class AccountWriter:
             if ledger.pins.get(task.person_id or "") == task.pin:
                 del ledger.pins[task.person_id or ""]
         await self._all.async_save()
+        return True
+
+    async def _narrow(self, task: Task, account: Account) -> bool:
+        """Write what the owner takes away, while something else about the account is asked."""
+        if task.after is not None and account.rights & ~task.after.rights:
+            await self._send(account, disabled(account))
+            return True
+        (commands, _) = steps(account, account, "")
+        await self._send(account, commands)
+        if self.ledger.pins.get(task.person_id or "") == "":
+            del self.ledger.pins[task.person_id or ""]
+            await self._all.async_save()
         return True
 
     async def _send(self, account: Account, commands: Sequence[Step]) -> bool:

@@ -20,7 +20,7 @@ from homeassistant.helpers.dispatcher import async_dispatcher_connect
 from homeassistant.helpers.event import async_call_later
 
 from .access import Access, AccessState, PinState, access_list
-from .account_intake import forget_ended, refresh, refresh_ended
+from .account_intake import forget_ended, note_taken, refresh, refresh_ended
 from .account_issues import async_update_issues
 from .account_plan import Terms, lease_due, lease_renewal_at, target
 from .account_session import ChangedMeanwhileError
@@ -34,6 +34,7 @@ from .sync import Job
 from .timekeeper import clock_is_right
 
 if TYPE_CHECKING:
+    from collections.abc import Container
     from datetime import datetime
 
     from .coordinator import IgrsLockCoordinator
@@ -61,7 +62,7 @@ class AccountKeeper:
         self._running = asyncio.Lock()
         self._full: set[str] = set()
         self._failed: set[str] = set()
-        self._taken: set[str] = set()
+        self._taken = home.taken.setdefault(coordinator.device_id, set())
         self._cancel_timer: CALLBACK_TYPE | None = None
 
     @callback
@@ -103,6 +104,16 @@ class AccountKeeper:
     def full(self) -> bool:
         """Whether the lock had no slot left for somebody."""
         return bool(self._full)
+
+    @property
+    def hushed(self) -> bool:
+        """Whether the owner lets people's accounts be, without a People entry."""
+        return self._home.people_entry is None and self._home.ledger.kept
+
+    @property
+    def failed(self) -> set[str]:
+        """People (or HOME) whose access the lock refuses to change."""
+        return self._failed
 
     def wanted(self) -> dict[str, Wanted] | None:
         """Return who is to have access; None without a People entry: then nothing is changed."""
@@ -188,7 +199,9 @@ class AccountKeeper:
         device_id = self._coordinator.device_id
         changed |= refresh_ended(self.ledger, self._home, device_id, self._taken)
         keypad = Capability.KEYPAD in self._coordinator.capabilities
-        return refresh(self.ledger, self.wanted() or {}, _now(), keypad=keypad) or changed
+        changed |= refresh(self.ledger, self.wanted() or {}, _now(), keypad=keypad)
+        note_taken(self.ledger, self._home, device_id, self._taken)
+        return changed
 
     @callback
     def async_shown(self) -> None:
@@ -220,31 +233,47 @@ class AccountKeeper:
     async def _run(self) -> None:
         for _ in range(_ROUNDS):
             try:
-                ours = await self._writer.async_verify(self.wanted())
-                for doomed in [*self.ledger.doomed]:
-                    await self._writer.async_remove(doomed, ours=ours)
-                    self._full.clear()
-                while ours and (task := self._next()) is not None:
-                    await self._do(task)
-                    self._refresh()  # the owner may have changed something meanwhile
+                refused = await self._round()
             except ChangedMeanwhileError:
                 _LOGGER.debug("%s: somebody else changes its accounts", self.name)
                 continue
+            if refused is not None:
+                raise refused
             return
         raise NoAnswerError(self.name)
 
+    async def _round(self) -> RefusedError | None:
+        """Do all that there is to do; what the lock refuses keeps nothing else from it."""
+        refused: RefusedError | None = None
+        ours = await self._writer.async_verify(self.wanted())
+        for doomed in [*self.ledger.doomed]:
+            try:
+                await self._writer.async_remove(doomed, ours=ours)
+            except RefusedError as err:
+                refused = err
+            self._full.clear()
+        self._failed.clear()
+        while ours and (task := self._next(self._failed)) is not None:
+            try:
+                await self._do(task)
+            except RefusedError as err:
+                self._failed.add(task.person_id or HOME)
+                refused = err
+            self._refresh()  # the owner may have changed something meanwhile
+        return refused
+
     async def _do(self, task: Task) -> None:
         person_id = task.person_id or HOME
-        try:
-            if task.account is None:
-                if not await self._writer.async_add(task):
-                    self._full.add(person_id)
-            elif not await self._writer.async_change(task):
-                await self._pin_taken(person_id)
-        except RefusedError:
-            self._failed.add(person_id)
-            raise
-        self._failed.discard(person_id)
+
+        def still() -> bool:
+            one = (self.wanted() or {}).get(person_id)
+            return person_id == HOME or (one is not None and one.terms == task.terms)
+
+        if task.account is None:
+            if not await self._writer.async_add(task):
+                self._full.add(person_id)
+        elif not await self._writer.async_change(task, still):
+            await self._pin_taken(person_id)
 
     async def _pin_taken(self, person_id: str) -> None:
         """Note that a PIN is somebody else's; the one before is not to hold any longer."""
@@ -259,13 +288,15 @@ class AccountKeeper:
             ledger.pins[person_id] = ""
         await self._home.ledger.async_save()
 
-    def _next(self) -> Task | None:
+    def _next(self, but: Container[str] = ()) -> Task | None:
         """Return what is to be written next: first what is on the lock, then who is to be added."""
         wanted, ledger = self.wanted(), self.ledger
         if wanted is None:
             return None
         adding: Task | None = None
         for person_id, one in wanted.items():
+            if person_id in but:
+                continue
             grant = ledger.grants.get(person_id)
             account = None if grant is None else ledger.account(grant.account_id)
             if account is not None:
@@ -273,14 +304,18 @@ class AccountKeeper:
                     return task
             elif person_id not in ledger.questions and person_id not in self._full:
                 adding = adding or Task(person_id, one.name)
-        return self._home_task() or adding
+        return (None if HOME in but else self._home_task()) or adding
 
     def _change(self, person_id: str, one: Wanted, account: Account) -> Task | None:
         ledger, terms = self.ledger, one.terms
         if person_id in ledger.questions:
             # What the owner takes away needs no answer.
-            suspend = bool(account.rights & Right.ENABLED and not terms.rights & Right.ENABLED)
-            return Task(person_id, one.name, account, account, suspend=True) if suspend else None
+            after = account
+            if not terms.rights & Right.ENABLED:
+                after = replace(account, rights=account.rights & ~Right.ENABLED)
+            if after == account and not (ledger.pins.get(person_id) == "" and account.pin_set):
+                return None
+            return Task(person_id, one.name, account, after, narrow=True)
         grant, now = ledger.grants[person_id], _now()
         pin = ledger.pins.get(person_id)
         after = account
@@ -331,12 +366,18 @@ class AccountKeeper:
             if question is None or not question.same_as(asked):
                 self.async_shown()
                 return False
-            one = (self.wanted() or {}).get(question.person_id or "")
-            ended = decide(self.ledger, key, choice, None if one is None else one.terms)
-            if ended is not None:
-                self.ledger.ended.append(ended)
-                self._taken.discard(ended)
-            await self._home.ledger.async_save()
+            person = self._home.known_persons().get(question.person_id or "")
+            terms = None if person is None else Terms.of(person)
+            ended: str | None = None
+
+            def do() -> None:
+                nonlocal ended
+                ended = decide(self.ledger, key, choice, terms)
+                if ended is not None:
+                    self.ledger.ended.append(ended)
+                    self._taken.discard(ended)
+
+            await self._home.ledger.async_save_decision((self._coordinator.device_id,), do)
             if ended is not None:
                 self._home.async_take_lock(ended, self._coordinator.device_id)
         self.async_people_changed()

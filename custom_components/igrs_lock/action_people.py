@@ -123,6 +123,8 @@ async def async_change_person(
         entries.async_update_subentry(
             entry, entry.subentries[person.id], title=after.name, data=after.as_data()
         )
+        for device_id in locks:
+            home.async_confirm(device_id, [person.id])
         if fields.get(CONF_USES) is not None:
             await home.async_count_anew(after)
     home.async_people_changed()

@@ -29,7 +29,9 @@ from .action_people import (
 )
 from .const import DOMAIN
 from .home import async_get_home, is_lock, keypad_locks
+from .ilp import Right
 from .pin import PIN_MAX, PIN_MIN, make_pin, weakness
+from .standing import async_is_nobody, async_viewer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -121,6 +123,8 @@ async def _async_targets(hass: HomeAssistant, call: ServiceCall, *, writes: bool
         user = await hass.auth.async_get_user(call.context.user_id)
         if user is None or (writes and not user.is_admin):
             raise Unauthorized(context=call.context)
+        if await async_is_nobody(await async_get_home(hass), user.id):
+            raise Unauthorized(context=call.context)
         for entity_id in ours:
             if not user.permissions.check_entity(entity_id, POLICY_READ):
                 raise Unauthorized(context=call.context, entity_id=entity_id)
@@ -132,8 +136,18 @@ async def _async_targets(hass: HomeAssistant, call: ServiceCall, *, writes: bool
 # --- users ----------------------------------------------------------------------------------------
 
 
-async def _async_get_users(home: Home, locks: dict[str, str], _call: ServiceCall) -> _Rows:
-    return {key: {"users": user_rows(home, device_id)} for key, device_id in locks.items()}
+async def _async_get_users(home: Home, locks: dict[str, str], call: ServiceCall) -> _Rows:
+    viewer = await async_viewer(home, call.context)
+    return {
+        key: {
+            "users": [
+                row
+                for row in user_rows(home, device_id)
+                if viewer is None or row[CONF_USER] == viewer.id
+            ]
+        }
+        for key, device_id in locks.items()
+    }
 
 
 async def _async_set_user(home: Home, locks: dict[str, str], call: ServiceCall) -> _Rows:
@@ -211,7 +225,12 @@ async def _async_get_capabilities(home: Home, locks: dict[str, str], _call: Serv
 
 async def _async_get_log(home: Home, locks: dict[str, str], call: ServiceCall) -> _Rows:
     rows = {}
+    viewer = await async_viewer(home, call.context)
     for entity_id, device_id in locks.items():
+        if viewer is not None and (
+            device_id not in viewer.locks or viewer.suspended or Right.READ_LOG not in viewer.rights
+        ):
+            raise Unauthorized(context=call.context, entity_id=entity_id)
         if (coordinator := home.coordinators.get(device_id)) is None:
             raise refusal("lock_not_loaded", entity_id=entity_id)
         entries = list(coordinator.log.entries)[-call.data[CONF_COUNT] :]

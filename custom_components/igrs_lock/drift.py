@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from .ilp import Account, new_account_id
 from .ledger_lock import Doomed, Grant, LockLedger, Question, QuestionKind
+from .person import LEASE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 HOME: Final = "home"
 """Key of the question about this home's own account."""
 HOME_NAME: Final = "Home Assistant"
+_RENEWED_WITHIN: Final = 300
+"""Seconds between the writing of a lease and its record, by two clocks."""
 
 
 class Choice(StrEnum):
@@ -53,7 +56,7 @@ def choices(question: Question) -> tuple[Choice, ...]:
     match question.kind:
         case QuestionKind.UNKNOWN:
             return (Choice.REVOKE, Choice.KEEP)
-        case QuestionKind.MISSING | QuestionKind.PENDING:
+        case QuestionKind.MISSING | QuestionKind.PENDING | QuestionKind.PAIRED:
             return (Choice.KEEP, Choice.RESTORE)
         case QuestionKind.CHANGED if question.person_id is not None:
             return (Choice.RESTORE, Choice.KEEP, Choice.REVOKE)
@@ -69,11 +72,14 @@ def judge(
     home: Account | None,
     changes: Mapping[int, Told],
     now: int,
+    *,
+    hidden: bool = False,
 ) -> None:
     """Compare what a lock holds with the ledger, and note what the owner has to be asked.
 
     Afterwards `lock.known` is `actual`. `home` is this home's own account as it was written,
-    `changes` what the log tells of each slot since. Every grant has to be somebody's in `wanted`.
+    `changes` what the log tells of each slot since; `hidden`: it does not tell all, and somebody
+    else could change accounts. Every grant has to be somebody's in `wanted`.
     """
     asked = _Asked(lock.questions, changes)
     doomed = {one.account_id for one in lock.doomed}
@@ -86,9 +92,10 @@ def judge(
             _judge_stranger(lock, account, home, asked)
             continue
         one, grant = wanted[person_id], lock.grants[person_id]
-        kind = _judge_grant(lock, person_id, account, one.terms, account.slot in changes, now)
+        told = changes.get(account.slot, Told(0) if hidden else None)
+        kind = _judge_grant(lock, person_id, account, one.terms, told, now)
         grant.slot = account.slot
-        if asked.still_changed(person_id):
+        if asked.was(person_id, QuestionKind.CHANGED):
             kind = QuestionKind.CHANGED
         if kind is not None:
             asked.ask(person_id, Question(kind, person_id, one.name, account), account.slot)
@@ -99,6 +106,8 @@ def judge(
             continue
         slot = None if absent is None else absent.slot
         kind = QuestionKind.PENDING if slot is None else QuestionKind.MISSING
+        if absent is None and asked.was(person_id, QuestionKind.PAIRED):
+            kind = QuestionKind.PAIRED
         asked.ask(person_id, Question(kind, person_id, one.name, None), slot)
     lock.questions = asked.questions
     lock.foreign = [one for one in lock.foreign if one.account_id in there]
@@ -115,10 +124,10 @@ class _Asked:
         self._changes = changes
         self.questions: dict[str, Question] = {}
 
-    def still_changed(self, key: str) -> bool:
-        """Whether that an account was changed waits for an answer."""
+    def was(self, key: str, kind: QuestionKind) -> bool:
+        """Whether a question of this kind waits for an answer."""
         before = self._before.get(key)
-        return before is not None and before.kind is QuestionKind.CHANGED
+        return before is not None and before.kind is kind
 
     def ask(self, key: str, question: Question, slot: int | None) -> None:
         """Note a question about what is, or was, in a slot."""
@@ -147,9 +156,9 @@ def _judge_stranger(
 
 
 def _judge_grant(
-    lock: LockLedger, person_id: str, account: Account, terms: Terms, touched: bool, now: int
+    lock: LockLedger, person_id: str, account: Account, terms: Terms, told: Told | None, now: int
 ) -> QuestionKind | None:
-    """Return what to ask about a person's account; `touched`: the log tells of a change."""
+    """Return what to ask about a person's account; `told`: what the log tells of a change."""
     grant = lock.grants[person_id]
     more = bool(lock.pins.get(person_id))
     before = lock.account(grant.account_id)
@@ -162,7 +171,7 @@ def _judge_grant(
         or account.uses > before.uses
         or account.pin_set != before.pin_set
         # It may be another PIN, which nobody can tell.
-        or (touched and account.pin_set)
+        or (told is not None and account.pin_set)
     ):
         return QuestionKind.CHANGED
     settled = grant.settled
@@ -170,16 +179,28 @@ def _judge_grant(
     if (
         counted
         and terms.met_by(account, now)
-        and account.not_after >= before.not_after * terms.leased
+        and (account.not_after == before.not_after or not terms.leased or _renewed(account, told))
     ):
         # Perhaps by this home, in a time that a backup knows nothing of.
         grant.settled, grant.lease_end = terms, account.not_after
         return QuestionKind.PENDING if more else None
     if not _same(account, before):
         return QuestionKind.CHANGED
-    if settled is not None and not more and (terms == settled or terms.narrows(settled)):
+    # What is left of somebody's uses is never made more by itself.
+    refills = settled is not None and settled.uses != terms.uses and terms.uses > account.uses
+    narrower = settled is not None and (terms == settled or terms.narrows(settled))
+    if narrower and not more and not refills:
         return None
     return QuestionKind.PENDING
+
+
+def _renewed(account: Account, told: Told | None) -> bool:
+    """Whether the end of an account was put off as this home does it, at the time of a change.
+
+    Any other end somebody decided on, perhaps in a time that a backup knows nothing of: then it is
+    not to be put off again.
+    """
+    return told is not None and abs(told.since + LEASE - account.not_after) <= _RENEWED_WITHIN
 
 
 def decide(lock: LockLedger, key: str, choice: Choice, terms: Terms | None) -> str | None:
@@ -206,8 +227,10 @@ def decide(lock: LockLedger, key: str, choice: Choice, terms: Terms | None) -> s
     if choice is Choice.RESTORE:
         _restore(lock, question, person_id)
         return None
-    lock.pins.pop(person_id, None)
+    if lock.pins.get(person_id):
+        del lock.pins[person_id]  # that one was taken away needs no answer
     if found is None:
+        lock.pins.pop(person_id, None)
         lock.grants.pop(person_id, None)
         return person_id
     grant = lock.grants[person_id]

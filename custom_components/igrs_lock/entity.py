@@ -9,6 +9,7 @@ from homeassistant.helpers.device_registry import CONNECTION_BLUETOOTH, DeviceIn
 
 from .const import CONF_MANUFACTURER, CONF_MODEL, CONF_SW_VERSION, DOMAIN, MANUFACTURER
 from .coordinator import IgrsLockCoordinator
+from .standing import async_check_settings
 
 if TYPE_CHECKING:
     from homeassistant.helpers.entity import EntityDescription
@@ -41,6 +42,12 @@ class IgrsLockEntity(PassiveBluetoothCoordinatorEntity[IgrsLockCoordinator]):
     def _state(self) -> LockState | None:
         """What the lock said last; None before it said anything, while unavailable."""
         return self.coordinator.data
+
+
+    async def _async_check_settings(self) -> None:
+        """NotAllowedError when the user who asks is somebody who may not change how it works."""
+        coordinator = self.coordinator
+        await async_check_settings(coordinator.home, coordinator, self._context)
 
 
 class IgrsLockOptionEntity(IgrsLockEntity):

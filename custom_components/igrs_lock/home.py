@@ -16,12 +16,13 @@ from homeassistant.helpers.singleton import singleton
 from homeassistant.util.hass_dict import HassKey
 
 from .access import AccessState, PinState
-from .const import CONF_CAPABILITIES, CONF_LOCK_KEY, CONF_TYPE, DOMAIN, SUBENTRY_PERSON, TYPE_PEOPLE
-from .errors import AccessPendingError, NotAllowedError, OperationError
-from .ilp import USES_KEEP, Capability, IlpError, account_key
+from .const import CONF_CAPABILITIES, CONF_TYPE, DOMAIN, SUBENTRY_PERSON, TYPE_PEOPLE
+from .errors import OperationError
+from .ilp import USES_KEEP, Capability, IlpError
 from .ledger import Ledger
+from .ledger_lock import QuestionKind
 from .person import Person
-from .session import Identity
+from .standing import async_identity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from .access import Access
     from .coordinator import IgrsLockConfigEntry, IgrsLockCoordinator
+    from .session import Identity
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -90,6 +92,8 @@ class Home:
         self.ledger = ledger
         self.coordinators: dict[str, IgrsLockCoordinator] = {}
         """Coordinators of the loaded lock entries by device identifier."""
+        self.taken: dict[str, set[str]] = {}
+        """People whose list was seen without a lock, by device identifier."""
         self._new_pins: dict[str, str] = {}
         self._listeners: list[Callable[[], None]] = []
 
@@ -134,16 +138,19 @@ class Home:
         Also while the People entry is gone or disabled, which changes nothing: otherwise a guest
         would act as this home then.
         """
-        persons = self.persons()
-        if self.people_entry is None:
-            persons = {
-                key: Person.from_data(key, person["title"], person["data"])
-                for key, person in self.ledger.people.items()
-            }
-        for person in persons.values():
+        for person in self.known_persons().values():
             if person.user_id == user_id:
                 return person
         return None
+
+    def known_persons(self) -> dict[str, Person]:
+        """Return everybody by ID, while the People entry is gone or disabled as they were last."""
+        if self.people_entry is not None:
+            return self.persons()
+        return {
+            key: Person.from_data(key, person["title"], person["data"])
+            for key, person in self.ledger.people.items()
+        }
 
     @callback
     def async_people_changed(self) -> None:
@@ -164,8 +171,11 @@ class Home:
             subentry.subentry_id: {"title": subentry.title, "data": dict(subentry.data)}
             for subentry in entry.get_subentries_of_type(SUBENTRY_PERSON)
         }
-        changed = people != self.ledger.people
-        self.ledger.people = people
+        users = {one["data"]["user_id"] for one in people.values()} - {None}
+        ledger = self.ledger
+        changed = people != ledger.people or ledger.kept or not users <= ledger.users
+        ledger.people, ledger.kept = people, False
+        ledger.users |= users
         return changed
 
     async def async_store_people(self) -> None:
@@ -176,12 +186,38 @@ class Home:
             except OperationError as err:
                 _LOGGER.debug("People are not stored: %s", err)  # the ledger has logged it
 
+    async def async_renew_lock(self, device_id: str) -> None:
+        """Begin anew for a lock that was just paired; LedgerNotSavedError."""
+        listed = {
+            person.id: person.name
+            for person in self.known_persons().values()
+            if device_id in person.locks
+        }
+        await self.ledger.async_renew_lock(device_id, listed)
+
+    @callback
+    def async_confirm(self, device_id: str, person_ids: Iterable[str]) -> None:
+        """Note that the owner lets these people in after a lock was paired anew."""
+        questions = self.ledger.lock(device_id).questions
+        for person_id in person_ids:
+            question = questions.get(person_id)
+            if question is not None and question.kind is QuestionKind.PAIRED:
+                del questions[person_id]
+
     @callback
     def async_set_users(self, device_id: str, person_ids: Iterable[str]) -> None:
         """Let these people use a lock, and nobody else."""
+        wanted = {*person_ids}
+        if self.people_entry is None:
+            # They may come back with what was noted of them.
+            for person_id, person in self.known_persons().items():
+                locks = person.locks - {device_id}
+                if person_id in wanted:
+                    locks |= {device_id}
+                self.ledger.people[person_id]["data"] = person.changed(locks=locks).as_data()
+            self.ledger.async_save_soon()
         if (entry := find_people_entry(self.hass)) is None:
             return
-        wanted = {*person_ids}
         for subentry in entry.get_subentries_of_type(SUBENTRY_PERSON):
             person = Person.of(subentry)
             locks = person.locks - {device_id}
@@ -332,43 +368,8 @@ class Home:
     async def async_identity(
         self, coordinator: IgrsLockCoordinator, context: Context | None
     ) -> Identity | None:
-        """Return as whom a lock is to be operated; None is this home itself.
-
-        A Home Assistant user who is tied to a person acts as that person, and may no more. What
-        waits to be written for this person is written first. NotAllowedError, AccessPendingError,
-        or what kept it from being written.
-        """
-        user_id = None if context is None else context.user_id
-        person = None if user_id is None else self.person_of_user(user_id)
-        if person is None:
-            return None
-        name = coordinator.config_entry.title
-        if coordinator.device_id not in person.locks or person.suspended:
-            raise NotAllowedError(name, person=person.name)
-        access = self._access(coordinator, person)
-        if access is None or access.state is not AccessState.ACTIVE:
-            failure: OperationError | None = None
-            try:
-                await coordinator.accounts.async_settle()
-            except OperationError as err:
-                failure = err
-            except IlpError as err:
-                _LOGGER.debug("%s: the access of a person is not settled: %s", name, err)
-            access = self._access(coordinator, person)
-            if access is None or access.state is not AccessState.ACTIVE:
-                raise failure or AccessPendingError(name, person=person.name)
-        if access.slot is None or access.account is None:
-            raise AccessPendingError(name, person=person.name)
-        account_id = access.account.account_id
-        lock_key = bytes.fromhex(coordinator.config_entry.data[CONF_LOCK_KEY])
-        return Identity(access.slot, account_key(lock_key, account_id), account_id, person.name)
-
-    @staticmethod
-    def _access(coordinator: IgrsLockCoordinator, person: Person) -> Access | None:
-        for access in coordinator.accounts.access():
-            if access.person_id == person.id:
-                return access
-        return None
+        """Return as whom a lock is to be operated, as `standing.async_identity`."""
+        return await async_identity(self, coordinator, context)
 
 
 async def _settle(coordinator: IgrsLockCoordinator) -> None:

@@ -96,6 +96,8 @@ class QuestionKind(StrEnum):
     """An account is not as this home left it."""
     PENDING = "pending"
     """Something waited to be written when others were found to have written."""
+    PAIRED = "paired"
+    """The lock was paired anew and forgot somebody who is on the list."""
 
 
 @dataclass(slots=True)
@@ -216,6 +218,22 @@ class LockLedger:
             if held == slot and since <= counter:
                 found = Holder(person_id, name) if name else None
         return found
+
+    def decided(self) -> dict[str, Any]:
+        """Return a copy of what decisions of the owner's change."""
+        return {
+            "grants": {person_id: replace(grant) for person_id, grant in self.grants.items()},
+            "doomed": [*self.doomed],
+            "foreign": [*self.foreign],
+            "questions": {**self.questions},
+            "pins": {**self.pins},
+            "ended": [*self.ended],
+        }
+
+    def take_back(self, decided: dict[str, Any]) -> None:
+        """Put back what `decided` returned."""
+        for name, value in decided.items():
+            setattr(self, name, value)
 
     def as_dict(self) -> dict[str, Any]:
         """Return what is stored."""

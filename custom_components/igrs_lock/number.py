@@ -60,4 +60,5 @@ class IgrsLockNumber(IgrsLockOptionEntity, NumberEntity):
     @override
     async def async_set_native_value(self, value: float) -> None:
         """Let the lock have it."""
+        await self._async_check_settings()
         await self.coordinator.options.async_set(self._option, round(value))

@@ -24,6 +24,7 @@ from .errors import (
 )
 from .ilp import Door, IlpError, Operation, Reply, Request, Result, Status, requests
 from .movement import Movement, moves, refusal
+from .standing import check_still
 from .store import async_get_pairings
 from .sync import Job
 
@@ -161,6 +162,7 @@ class Operator:
         self, operation: Operation, identity: Identity | None, asked_at: float
     ) -> None:
         coordinator = self._coordinator
+        check_still(coordinator.home, coordinator, identity)
         name = coordinator.config_entry.title
         coordinator.doubt.async_give_way()
         self.movement = movement = Movement(operation, name)

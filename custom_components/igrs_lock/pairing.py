@@ -205,7 +205,7 @@ async def _complete(
         memory = await async_get_memory(hass)
         remembered = memory.renew(ilp.format_device_id(device_id))
         # With the new key the lock forgot everybody.
-        await (await async_get_home(hass)).ledger.async_renew_lock(ilp.format_device_id(device_id))
+        await (await async_get_home(hass)).async_renew_lock(ilp.format_device_id(device_id))
         remembered["counter"] = ilp.Status.of(status).counter
         if clock_is_right(memory):
             await _set_time(client, remembered)

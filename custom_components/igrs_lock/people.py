@@ -9,6 +9,7 @@ from homeassistant.const import Platform
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr
 
+from .away import async_refresh_away
 from .const import DOMAIN, SUBENTRY_PERSON
 from .home import Home, async_get_home, find_people_entry
 from .store import async_get_memory
@@ -52,6 +53,7 @@ async def async_setup_people(hass: HomeAssistant, entry: PeopleConfigEntry) -> b
     entry.async_on_unload(entry.add_update_listener(_async_updated))
     await home.async_store_people()
     home.async_people_changed()
+    await async_refresh_away(hass, home)
     return True
 
 
@@ -70,6 +72,7 @@ async def _async_updated(hass: HomeAssistant, entry: PeopleConfigEntry) -> None:
     await entry.runtime_data.async_store_people()
     await entry.runtime_data.async_take_new_pins(entry)
     entry.runtime_data.async_people_changed()
+    await async_refresh_away(hass, entry.runtime_data)
 
 
 @callback

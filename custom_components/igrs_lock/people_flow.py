@@ -213,8 +213,12 @@ class PersonFlow(ConfigSubentryFlow):
             subentry = self._get_reconfigure_subentry()
         except UnknownSubEntry:
             return self.async_abort(reason="person_gone")
-        # As they are now: another dialog may have changed something else meanwhile.
-        person = Person.of(subentry).changed(**changes)
+        # As they are now: another dialog may have changed something else meanwhile. What this one
+        # showed must not come back though: a lock that was taken away, an end that was set.
+        person = Person.of(subentry)
+        if any(getattr(person, key) != getattr(self._person, key) for key in changes):
+            return self.async_abort(reason="person_changed")
+        person = person.changed(**changes)
         return self.async_update_and_abort(
             self._get_entry(), subentry, title=person.name, data=person.as_data(), reason=reason
         )

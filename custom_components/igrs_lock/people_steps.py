@@ -56,6 +56,9 @@ class PeopleSteps(BaseFlow):
         """Return what the People entry is made of."""
         return {SUBENTRY_PERSON: PersonFlow} if is_people(config_entry) else {}
 
+    _had: set[str] | None = None
+    """Who could use the lock when that was shown last."""
+
     # --- the entry ------------------------------------------------------------------------------
 
     async def async_step_system(
@@ -128,15 +131,19 @@ class PeopleSteps(BaseFlow):
         persons = home.persons()
         if not persons:
             return self.async_abort(reason="no_people")
-        if user_input is not None:
+        errors = {}
+        had = [one.id for one in persons.values() if lock.unique_id in one.locks]
+        if user_input is not None and self._had is not None and {*had} != self._had:
+            # Another dialog changed it meanwhile: what this one showed must not come back.
+            errors["base"] = "people_changed"
+        elif user_input is not None:
             if name := user_input.get(CONF_NAME, "").strip():
                 async_name_lock(self.hass, lock, name)
             home.async_confirm(str(lock.unique_id), user_input[CONF_PEOPLE])
             home.async_set_users(str(lock.unique_id), user_input[CONF_PEOPLE])
             home.async_people_changed()
             return self.async_abort(reason="people_saved")
-        self._name = lock.title
-        had = [one.id for one in persons.values() if lock.unique_id in one.locks]
+        self._name, self._had = lock.title, {*had}
         options = [SelectOptionDict(value=one.id, label=one.name) for one in persons.values()]
         # Without a default the frontend ticks everybody.
         field = vol.Required(CONF_PEOPLE, default=had)
@@ -148,4 +155,4 @@ class PeopleSteps(BaseFlow):
         fields: dict[vol.Marker, Any] = {}
         if self._just_paired and lock.title == local_name(parse_device_id(str(lock.unique_id))):
             fields[vol.Required(CONF_NAME, default=lock.title)] = TextSelector()
-        return self._form("who", vol.Schema({**fields, field: selector}))
+        return self._form("who", vol.Schema({**fields, field: selector}), errors)

@@ -157,11 +157,16 @@ class PeopleGoneFlow(RepairsFlow):
         home = await async_get_home(self.hass)
         if home.people_entry is not None:
             return self.async_abort(reason="changed_meanwhile")
-        end_people(home, doom=doom)
         try:
-            await home.ledger.async_save()
+            await home.ledger.async_save_decision(
+                [*home.ledger.locks], lambda: end_people(home, doom=doom)
+            )
         except OperationError:
             return self.async_abort(reason="not_saved")
+        if doom:
+            # Whoever makes the list again, or enables it, must not let everybody in with that.
+            for device_id in {key for one in home.known_persons().values() for key in one.locks}:
+                home.async_set_users(device_id, ())
         home.async_people_changed()
         async_update_people_gone(self.hass, home)
         return self.async_create_entry(data={})
@@ -169,19 +174,27 @@ class PeopleGoneFlow(RepairsFlow):
 
 @callback
 def end_people(home: Home, *, doom: bool) -> None:
-    """Let no account on any lock be anybody's any more; with `doom` remove them all."""
-    for lock in home.ledger.locks.values():
-        for person_id, grant in lock.grants.items():
-            account = lock.account(grant.account_id)
-            if doom:
-                lock.doomed.append(Doomed(grant.account_id, grant.name, person_id))
-            elif account is not None:
-                lock.foreign.append(account)
-        lock.grants.clear()
-        lock.pins.clear()
-        for key, question in [*lock.questions.items()]:
-            if question.person_id is not None:
-                del lock.questions[key]
+    """Let everybody's accounts be as they are, or with `doom` remove them all.
+
+    Who is let be stays known: if the list is made again, these accounts are in it, and can be
+    removed. New PINs are written to none of them any more.
+    """
+    persons = home.known_persons()
+    home.ledger.kept = not doom
+    for device_id, lock in home.ledger.locks.items():
+        lock.pins = {key: digits for key, digits in lock.pins.items() if not digits and not doom}
+        if not doom:
+            continue
+        lock.doomed += [
+            Doomed(grant.account_id, grant.name, key) for key, grant in lock.grants.items()
+        ]
+        lock.ended += [
+            key
+            for key, person in persons.items()
+            if device_id in person.locks and key not in lock.ended
+        ]
+        lock.grants = {}
+        lock.questions = {key: one for key, one in lock.questions.items() if one.person_id is None}
 
 
 # --- texts --------------------------------------------------------------------------------------

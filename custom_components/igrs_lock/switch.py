@@ -63,11 +63,13 @@ class IgrsLockSwitch(IgrsLockOptionEntity, SwitchEntity):
     @override
     async def async_turn_on(self, **kwargs: Any) -> None:
         """Let the lock do it."""
+        await self._async_check_settings()
         await self.coordinator.options.async_set(self._option, 1)
 
     @override
     async def async_turn_off(self, **kwargs: Any) -> None:
         """Let the lock do it no more."""
+        await self._async_check_settings()
         await self.coordinator.options.async_set(self._option, 0)
 
 
@@ -89,11 +91,13 @@ class AlwaysConnected(IgrsLockEntity, SwitchEntity):
     @override
     async def async_turn_on(self, **kwargs: Any) -> None:
         """Keep the connection from now on."""
+        await self._async_check_settings()
         self._choose(on=True)
 
     @override
     async def async_turn_off(self, **kwargs: Any) -> None:
         """Connect when there is something to ask."""
+        await self._async_check_settings()
         self._choose(on=False)
 
     def _choose(self, *, on: bool) -> None:

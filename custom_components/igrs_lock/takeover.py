@@ -57,7 +57,9 @@ async def async_take_over(
     _move_registries(hass, entry, old, new, address)
     title = local_name(new_id) if entry.title == local_name(old_id) else entry.title
     hass.config_entries.async_update_entry(entry, unique_id=new, title=title, data=data)
-    (await async_get_home(hass)).async_set_users(new, users)
+    home = await async_get_home(hass)
+    home.async_confirm(new, users)
+    home.async_set_users(new, users)
     hass.config_entries.async_schedule_reload(entry.entry_id)
 
 

@@ -519,16 +519,16 @@ async def test_who_was_ended_can_be_let_in_again_at_once(world: World, tenants: 
     assert not tenants.issues()
 
 
-async def test_a_lock_that_is_paired_anew_gives_everybody_a_new_account(
+async def test_a_lock_that_was_not_paired_anew_after_all_gets_nobody_twice(
     world: World, tenants: Tenants
 ) -> None:
     key = tenants.key("Anna")
-    await tenants.coordinator.home.ledger.async_renew_lock(tenants.lock.unique_id)
-    assert tenants.state("Anna") == "pending"
+    await tenants.coordinator.home.async_renew_lock(tenants.lock.unique_id)
+    assert tenants.state("Anna") == "question"
     # The lock was not: its old accounts are found to be there, and nothing is added.
     tenants.coordinator.home.async_people_changed()
     await world.advance(10)
-    assert tenants.drifts() == ["drift_pending", "drift_unknown"]
+    assert tenants.drifts() == ["drift_paired", "drift_unknown"]
     assert [one.account_id for one in tenants.accounts()] == [key.account_id]
 
 
