@@ -49,6 +49,8 @@ AUTHENTICATION_FAILURES: Final = 3
 # The lock's clock. Seconds.
 TIME_INTERVAL: Final = 24 * 3600
 TIME_RETRY: Final = 600
+TIME_RETRY_MAX: Final = 3600
+"""When it fails again and again."""
 
 OUT_OF_REACH_AFTER: Final = 3600
 """Seconds without a lock before a repair tells of it."""

@@ -268,7 +268,7 @@ class Sync:
 
 def _back_off(times: int) -> float:
     """Return how many seconds to wait after it happened so many times before."""
-    return min(BACK_OFF_MIN * 2 ** min(times, 16), BACK_OFF_MAX)
+    return min(BACK_OFF_MIN * 2.0 ** min(times, 16), BACK_OFF_MAX)
 
 
 async def _nothing() -> None:

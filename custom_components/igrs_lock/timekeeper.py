@@ -14,7 +14,7 @@ from homeassistant.helpers.event import async_call_later
 from homeassistant.util import dt as dt_util
 
 from . import clock
-from .const import DOMAIN, ISSUE_CLOCK, TIME_INTERVAL, TIME_RETRY
+from .const import DOMAIN, ISSUE_CLOCK, TIME_INTERVAL, TIME_RETRY, TIME_RETRY_MAX
 from .errors import OperationError
 from .ilp import CLOCK_TOLERANCE, Request, Result, requests
 from .sync import Job
@@ -63,6 +63,7 @@ class TimeKeeper:
         self._remembered = coordinator.remembered
         self._wrong = False
         self._retry_at = 0.0
+        self._failures = 0
         self._refused = False
         self._unsure_since: float | None = None
         self._task: asyncio.Task[None] | None = None
@@ -126,7 +127,10 @@ class TimeKeeper:
             replies = await client.async_request(*wanted, may_repeat=only_once)
         except OperationError as err:
             _LOGGER.debug("%s: time not set: %s", client.name, err)
+            retry = min(TIME_RETRY * (1 << min(self._failures, 16)), TIME_RETRY_MAX)
+            self._failures += 1
         else:
+            self._failures = 0
             if time.monotonic() - made > CLOCK_TOLERANCE:
                 # It may have waited for another request or for a connection.
                 _LOGGER.debug("%s: the time came late", client.name)

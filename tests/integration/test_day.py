@@ -119,6 +119,26 @@ async def test_a_lock_that_takes_no_connection_is_not_tried_all_day(
     assert tries < 100
 
 
+async def test_setting_the_time_is_tried_less_and_less_often(
+    world: World, lock: TestLock, meter: Meter, entry: Any
+) -> None:
+    tries: list[float] = []
+
+    def fail() -> None:
+        tries.append(world.monotonic())
+        raise BleakError("no")
+
+    lock.on_connect = fail
+    entry.runtime_data.time_keeper.async_nudge(wrong=True)
+    await meter.wait(12 * HOUR)
+    # Three attempts each, by the best way and by others.
+    assert 3 * 12 <= len(tries) <= 3 * 16
+    before = entry.runtime_data.remembered["time_set"]
+    lock.on_connect = None
+    await meter.wait(HOUR + 60)
+    assert entry.runtime_data.remembered["time_set"] > before
+
+
 async def test_a_lock_at_the_edge_of_reach_is_not_tried_whenever_it_is_heard(
     world: World, lock: TestLock, meter: Meter, entry: Any
 ) -> None:
