@@ -127,6 +127,10 @@ class IgrsLockBinarySensor(IgrsLockEntity, BinarySensorEntity):
         """Return yes or no; None when the lock does not know it."""
         return None if self._state is None else self.entity_description.value(self._state)
 
+    @override
+    def _shows(self) -> object:
+        return self.is_on
+
 
 class IgrsLockWatchSensor(IgrsLockEntity, BinarySensorEntity):
     """Something that lasts too long."""

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, override
 from homeassistant.components.bluetooth.passive_update_coordinator import (
     PassiveBluetoothCoordinatorEntity,
 )
+from homeassistant.core import callback
 from homeassistant.helpers.device_registry import CONNECTION_BLUETOOTH, DeviceInfo
 
 from .const import CONF_MANUFACTURER, CONF_MODEL, CONF_SW_VERSION, DOMAIN, MANUFACTURER
@@ -22,6 +23,7 @@ class IgrsLockEntity(PassiveBluetoothCoordinatorEntity[IgrsLockCoordinator]):
     """An entity that shows what one lock said last."""
 
     _attr_has_entity_name = True
+    _written: tuple[bool, object] | None = None
 
     def __init__(self, coordinator: IgrsLockCoordinator, description: EntityDescription) -> None:
         super().__init__(coordinator)
@@ -38,11 +40,23 @@ class IgrsLockEntity(PassiveBluetoothCoordinatorEntity[IgrsLockCoordinator]):
             serial_number=coordinator.device_id,
         )
 
+    @callback
+    @override
+    def _handle_coordinator_update(self) -> None:
+        """Write a state when there is another one: most news of a lock are of another entity."""
+        written = (self.available, self._shows())
+        if written != self._written:
+            self._written = written
+            super()._handle_coordinator_update()
+
+    def _shows(self) -> object:
+        """Return what is shown of what the coordinator knows; by itself only the availability."""
+        return None
+
     @property
     def _state(self) -> LockState | None:
         """What the lock said last; None before it said anything, while unavailable."""
         return self.coordinator.data
-
 
     async def _async_check_settings(self) -> None:
         """NotAllowedError when the user who asks is somebody who may not change how it works."""

@@ -52,6 +52,12 @@ class IgrsLock(IgrsLockEntity, LockEntity):
         self._bolt = bolt
         super()._handle_coordinator_update()
 
+    @override
+    def _shows(self) -> object:
+        coordinator, state = self.coordinator, self._state
+        bolt, door = (None, None) if state is None else (state.bolt, state.door)
+        return bolt, door, coordinator.moving, coordinator.changed_by
+
     @property
     @override
     def supported_features(self) -> LockEntityFeature:

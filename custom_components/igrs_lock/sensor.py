@@ -95,6 +95,10 @@ class IgrsLockSensor(IgrsLockEntity, SensorEntity):
         """Return the number; None when the lock does not know it."""
         return None if self._state is None else self.entity_description.value(self._state)
 
+    @override
+    def _shows(self) -> object:
+        return self.native_value
+
 
 class IgrsLockSignal(IgrsLockEntity, SensorEntity):
     """How well the best gateway hears the lock, in dBm; looked at once a minute."""

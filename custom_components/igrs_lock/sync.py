@@ -137,7 +137,9 @@ class Sync:
         """
         due = self._hass.loop.time() + delay
         work = self._jobs[job]
-        work.due = due if work.due is None else min(work.due, due)
+        if work.due is not None and work.due <= due:
+            return  # usual with each packet of a lock that cannot be asked
+        work.due = due
         self._go_on()
 
     @callback
