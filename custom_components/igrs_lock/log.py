@@ -65,6 +65,8 @@ DEBOUNCE: Final = 1.0
 """Seconds to wait for what comes along: a door is opened after it was unlocked."""
 CALM: Final = 60.0
 """Seconds instead, after there was nothing to read twice in a row: somebody may forge the bits."""
+CALM_MAX: Final = 600.0
+"""It doubles up to this: as often as a lock is asked that only wrong packets are heard of."""
 _DAY: Final = 24 * 3600.0
 _BATCH: Final = 200
 """Records that are stored at once: more would be read again if the connection was lost."""
@@ -238,10 +240,9 @@ class LockLog:
                 _LOGGER.debug("%s keeps no log", self._coordinator.config_entry.title)
                 self._supported = False
                 return
-            finally:
-                self._coordinator.sync.nudge(Job.LOG, _DAY)
-                if self._behind:
-                    self._nudge()
+            self._coordinator.sync.nudge(Job.LOG, _DAY)
+            if self._behind:
+                self._nudge()
 
     async def _async_read(self) -> None:
         await self._activity.async_prepare()
@@ -279,8 +280,10 @@ class LockLog:
         if total:
             self._fruitless = 0
         elif self._behind:
-            self._fruitless = self._fruitless + 1 if asked_at < self._calm_until else 1
-            self._calm_until = asked_at + CALM
+            forged = asked_at < self._calm_until + CALM_MAX
+            self._fruitless = self._fruitless + 1 if forged else 1
+            wait = min(CALM * 2 ** min(max(self._fruitless - 2, 0), 8), CALM_MAX)
+            self._calm_until = asked_at + wait
         await self._async_take(found, after, _End(heard, answer.until, asked_at))
 
     def _entries(self, records: Sequence[LogRecord], now: int) -> list[LogEntry]:

@@ -99,14 +99,17 @@ def freshness(records: Sequence[LogRecord], now: int, unread_for: float) -> list
     """Return for each record whether it is at most 60 s old.
 
     `now` is the lock's own Unix seconds, 0 when it does not know them; `unread_for` how many
-    seconds ago there certainly was nothing unread. A time from before the clock was set says
-    nothing.
+    seconds ago there certainly was nothing unread; it counts where the clock does not tell: a
+    packet of before that somebody sends again and again looks like a lock at which nothing
+    happens. A time from before the clock was set says nothing.
     """
     fresh = []
     right = bool(now)
     for record in reversed(records):
         if record.event is Event.CLOCK_SET:
             right = False
-        by_clock = right and -_CLOCK_NOISE <= now - record.timestamp <= FRESH
-        fresh.append(by_clock or unread_for <= FRESH)
+        if right and record.timestamp and now - record.timestamp >= -_CLOCK_NOISE:
+            fresh.append(now - record.timestamp <= FRESH)
+        else:
+            fresh.append(unread_for <= FRESH)
     return fresh[::-1]

@@ -13,6 +13,7 @@ from custom_components.igrs_lock import ilp
 from custom_components.igrs_lock.ilp import Event
 from custom_components.igrs_lock.log import LockLog
 from custom_components.igrs_lock.log_store import LogEntry, log_store
+from custom_components.igrs_lock.sync import Job
 
 if TYPE_CHECKING:
     from board import TestLock
@@ -181,8 +182,53 @@ async def test_somebody_with_the_key_who_forges_bits_causes_few_questions(
     assert 2 <= lock.kinds().count(ilp.Kind.SESSION_OPEN) + lock.kinds().count(ilp.Kind.SEALED) <= 8
     lock.mute = False
     reader.turn()
-    await world.advance(61)
+    await world.advance(601)
     assert reader.events[-1] is Event.UNLOCKED
+
+
+@pytest.mark.parametrize("pause", [20, 125, 300])
+async def test_somebody_with_the_key_does_not_drain_the_battery(
+    world: World, lock: TestLock, reader: Reader, entry: ConfigEntry[Any], pause: int
+) -> None:
+    """Whatever the rhythm: not more connections than one in ten minutes, and a few to begin with."""
+    coordinator = entry.runtime_data
+    before = world.connections
+    for number in range(6 * 3600 // pause):
+        coordinator.log.async_heard(
+            type("Forged", (), {"counter": 500_000 + 8 * number, "log_bits": number % 4})(), 0.0
+        )
+        await world.advance(pause, step=min(pause, 10))
+    assert world.connections - before <= 6 * 6 + 6
+
+
+async def test_what_was_jammed_is_no_news_when_it_is_heard(
+    world: World, lock: TestLock, reader: Reader, entry: ConfigEntry[Any]
+) -> None:
+    """Meanwhile somebody sends the packet of before, again and again."""
+    fresh: list[bool] = []
+    entry.runtime_data.log.async_listen(lambda one: fresh.append(one.fresh))
+    old = bytes(lock.data)
+    lock.mute = True
+    reader.turn()
+    for _ in range(300):
+        world.forge(lock, old)
+        await world.advance(1, step=1)
+    lock.mute = False
+    await world.advance(5)
+    assert reader.events[-1] is Event.UNLOCKED
+    assert fresh == [False]
+
+
+async def test_a_daily_question_that_failed_is_asked_again(
+    world: World, lock: TestLock, reader: Reader, entry: ConfigEntry[Any]
+) -> None:
+    lock.on_notify = lambda _: None
+    entry.runtime_data.sync.nudge(Job.LOG)
+    await world.advance(20)
+    lock.on_notify = None
+    lock.traffic.clear()
+    await world.advance(60)
+    assert lock.traffic
 
 
 # --- each once ------------------------------------------------------------------------------------

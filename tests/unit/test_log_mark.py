@@ -166,6 +166,9 @@ NOW = 1_795_000_000
         ([record(1, timestamp=NOW + 6)], NOW, 9999.0, [False]),
         ([record(1)], NOW, 9999.0, [False]),
         ([record(1)], NOW, 60.0, [True]),
+        # Somebody sent an old packet again and again, and jammed the new ones.
+        ([record(1, timestamp=NOW - 61)], NOW, 1.0, [False]),
+        ([record(1, timestamp=NOW - 61)], 0, 1.0, [True]),
         ([record(1)], 0, 9999.0, [False]),
         # What the clock said before it was set is not compared with what it says now.
         (
