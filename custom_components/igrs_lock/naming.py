@@ -49,11 +49,9 @@ def async_follow_name(hass: HomeAssistant, entry: IgrsLockConfigEntry) -> CALLBA
 def async_name_lock(hass: HomeAssistant, entry: ConfigEntry[Any], name: str) -> None:
     """Name a lock that was just paired, as Home Assistant's dialog does: also its entities' ids."""
     devices, entities = dr.async_get(hass), er.async_get(hass)
-    device = devices.async_get_device({(DOMAIN, str(entry.unique_id))})
-    if device is None:
-        return
-    devices.async_update_device(device.id, name_by_user=name)
-    for entity in er.async_entries_for_device(entities, device.id, include_disabled_entities=True):
+    for device in dr.async_entries_for_config_entry(devices, entry.entry_id):
+        devices.async_update_device(device.id, name_by_user=name)
+    for entity in er.async_entries_for_config_entry(entities, entry.entry_id):
         if (wanted := entities.async_regenerate_entity_id(entity)) != entity.entity_id:
             entities.async_update_entity(entity.entity_id, new_entity_id=wanted)
     hass.config_entries.async_update_entry(entry, title=name)

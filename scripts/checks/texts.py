@@ -180,6 +180,14 @@ def _described(path: str, flow: dict[str, Any]) -> Iterator[Finding]:
                 yield Finding(
                     FILE, f"{where}.data_description.{field}", "is no field of the form: remove it"
                 )
+        if (
+            "menu_options" in step
+            and path in ("config", "options")
+            and "{" in step.get("title", "")
+        ):
+            yield Finding(
+                FILE, f"{path}.step.{name}.title", "has a placeholder: the frontend fills none here"
+            )
         options, told = (
             set(step.get("menu_options", {})),
             set(step.get("menu_option_descriptions", {})),

@@ -131,6 +131,7 @@ def test_a_word_that_an_action_offers_must_be_translated(copy: Path) -> None:
         ("config.step.user.description", "Here is {nobody_gives_this}"),
         ("config.step.user.description", "Here is {name"),
         ("config.step.user.help", "Help"),
+        ("config.step.reconfigure.title", "What shall be done with {name}?"),
         ("config.step.user.data.nobody_has_this", "Field"),
         ("config.step.user.data_description.nobody_has_this", "Field"),
         ("config.step.nobody_shows_this", {"title": "Step"}),
