@@ -130,6 +130,53 @@ class HomeAssistantPage:
         await self.page.get_by_role("button", name="Finish").click()
         await field.wait_for(state="detached")
 
+    async def open_people(self) -> None:
+        """Open the integration's page, where its locks and people are."""
+        await self.page.goto(f"{self.url}/config/integrations/integration/igrs_lock")
+
+    async def begin_person(self, name: str, kind: str, lock: str) -> None:
+        """Begin to add somebody there for a lock, up to the step about rights and times."""
+        await self.page.get_by_role("button", name="Add person").click()
+        await self.page.get_by_role("textbox", name="Name").fill(name)
+        await self.dialog.get_by_text(kind, exact=True).click()
+        await self.dialog.get_by_text(lock, exact=True).click()
+        await self.submit()
+        await self.dialog.get_by_text(f"What may {name} do, and when?").wait_for()
+
+    async def choose_pin(self, pin: str) -> None:
+        """Take the step about rights and times as it is, give a PIN, and close the dialog."""
+        await self.submit()
+        await self.dialog.get_by_text("Choose a PIN", exact=True).click()
+        await self.page.get_by_role("textbox", name="PIN").fill(pin)
+        await self.submit()
+        finish = self.page.get_by_role("button", name="Finish")
+        await finish.click()
+        await finish.wait_for(state="detached")
+
+    @property
+    def dialog(self) -> Locator:
+        """The dialog of a flow."""
+        return self.page.locator("dialog-data-entry-flow")
+
+    async def submit(self) -> None:
+        """Send the form that is shown."""
+        await self.page.get_by_role("button", name="Submit").click()
+
+    async def open_device(self, name: str) -> None:
+        """Open the page of a device of the integration by its name."""
+        await self.open_people()
+        await self.page.get_by_text(name, exact=True).last.click()
+        await self.page.wait_for_url("**/config/devices/device/**")
+
+    async def open_activity(self, entity: str) -> None:
+        """Open what Activity tells of an entity."""
+        await self.page.goto(f"{self.url}/logbook?entity_id={entity}")
+
+    async def open_repair(self, title: str) -> None:
+        """Wait for a repair and open it."""
+        await self.page.goto(f"{self.url}/config/repairs")
+        await self.page.get_by_text(title).click()
+
     async def visible_text(self) -> str:
         """All text of the page, also within Home Assistant's own elements."""
         text: str = await self.page.evaluate(

@@ -41,7 +41,8 @@ async def devices(client: Client) -> list[Device]:
             found[entity["device_id"]].entities.append(entity["entity_id"])
     locks = [device for device in found.values() if any(map(_is_lock, device.entities))]
     for device in locks:
-        device.entities.sort(key=lambda entity: (_ORDER.index(_domain(entity)), entity))
+        # The shortest name of a kind is what is looked at most: the door before "door left open".
+        device.entities.sort(key=lambda one: (_ORDER.index(_domain(one)), len(one), one))
     return sorted(locks, key=lambda device: device.name)
 
 

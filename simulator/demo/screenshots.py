@@ -1,4 +1,4 @@
-"""`scripts/screenshots`: the README's pictures, taken anew from the running demo."""
+"""`scripts/screenshots`: the pictures in the documentation, taken anew from the running demo."""
 
 import argparse
 import asyncio
@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from playwright.async_api import Page
 
 _SETTLE_MS = 1_500
+_NARROW = 860
+"""Pixels: the widest page without the side bar."""
 _NAME = "Front door"
+_ENTITY = "lock.front_door"
+_PIN, _WRONG_PIN = "830517", "502816"
 
 
 async def _shoot(page: Page, folder: Path, name: str) -> None:
@@ -28,7 +32,7 @@ async def _shoot(page: Page, folder: Path, name: str) -> None:
 
 
 async def take(demo: Demo, folder: Path) -> None:
-    """Pair the demo's lock through the dialog, use it a little, and take the pictures."""
+    """Pair the demo's lock through the dialog, add people, use it a little, and take the pictures."""
     simulator = demo.simulator
     lock = simulator.locks[0]
     async with Browser() as browser:
@@ -39,27 +43,63 @@ async def take(demo: Demo, folder: Path) -> None:
         await _shoot(page, folder, "pairing")
         await home.enter_code(lock.setup_code)
         await home.finish(_NAME)
+        await _people(home, folder)
 
         door = await browser.page(1100, 940)
         await door.goto(f"{simulator.url}/")
-
         # The side bar takes a quarter of the picture and says nothing of locks.
-        await page.set_viewport_size({"width": 860, "height": 790})
+        await page.set_viewport_size({"width": _NARROW, "height": 790})
         await home.open_dashboard()
         await page.get_by_text("Battery", exact=True).wait_for()
         for action, details in _USE:
             await simulator.act(lock.id, action, **details)
-            await asyncio.sleep(1)
+            await asyncio.sleep(1.5)
+        await page.get_by_text("was unlocked by Anna").first.wait_for()
         await page.get_by_role("button", name="Lock", exact=True).click()
-        await page.get_by_text("Locked", exact=False).first.wait_for()
+        await page.get_by_text("was locked by Home").first.wait_for()
         await _shoot(page, folder, "dashboard")
         await _shoot(door, folder, "simulator")
+        await door.close()
+
+        await page.set_viewport_size({"width": _NARROW, "height": 920})
+        await home.open_activity(_ENTITY)
+        # The names of states come after the sentences; until then their keys are shown.
+        await page.get_by_text("Locking", exact=True).first.wait_for()
+        await _shoot(page, folder, "log")
+        await page.set_viewport_size({"width": _NARROW, "height": 1165})
+        await home.open_device(_NAME)
+        await _shoot(page, folder, "device")
+        await simulator.act(lock.id, "battery", percent=8)
+        await page.set_viewport_size({"width": 700, "height": 520})
+        await home.open_repair(f"The battery of {_NAME} is low")
+        await _shoot(page, folder, "repairs")
+
+
+async def _people(home: HomeAssistantPage, folder: Path) -> None:
+    """Add a resident with a PIN; show a cleaner's hours, and add nobody else."""
+    page = home.page
+    await home.open_people()
+    await home.begin_person("Anna", "Resident", _NAME)
+    await home.choose_pin(_PIN)
+    await page.set_viewport_size({"width": 620, "height": 1545})
+    await home.open_people()
+    await home.begin_person("Clara", "Service, such as a cleaner or a carer", _NAME)
+    for day in ("Tuesday", "Friday"):
+        await home.dialog.get_by_text(day, exact=True).click()
+    for number, hour in enumerate(("8", "6")):  # in the morning, in the afternoon
+        field = home.dialog.locator("ha-selector-time").nth(number).get_by_role("spinbutton")
+        await field.nth(0).fill(hour)
+        await field.nth(1).fill("00")
+    await _shoot(page, folder, "person")
 
 
 _USE: list[tuple[str, dict[str, object]]] = [
     ("turn", {"bolt": "unlocked"}),
     ("door", {"open": True}),
     ("door", {"open": False}),
+    ("turn", {"bolt": "locked"}),
+    ("pin", {"digits": _WRONG_PIN}),
+    ("pin", {"digits": _PIN}),
 ]
 
 

@@ -95,7 +95,7 @@ async def test_a_person_pairs_a_lock_in_the_dialog_and_operates_it_on_the_dashbo
 
 
 async def _entries(demo: Demo) -> list[dict[str, str]]:
-    """The data of the integration's entries, from where Home Assistant keeps them."""
+    """The data of the entries of locks, from where Home Assistant keeps them."""
     import json  # noqa: PLC0415
 
     stored = demo.setup.folder / "config" / ".storage" / "core.config_entries"
@@ -103,12 +103,54 @@ async def _entries(demo: Demo) -> list[dict[str, str]]:
         while True:
             text = await asyncio.to_thread(stored.read_text) if stored.exists() else "{}"
             entries = json.loads(text).get("data", {}).get("entries", [])
-            if found := [entry["data"] for entry in entries if entry["domain"] == "igrs_lock"]:
+            data = [entry["data"] for entry in entries if entry["domain"] == "igrs_lock"]
+            if found := [one for one in data if "lock_key" in one]:
                 return found
             await asyncio.sleep(0.5)
 
 
-async def test_the_pictures_for_the_readme_can_be_taken_anew(tmp_path: Path) -> None:
+async def test_a_person_with_a_pin_is_added_by_clicks_and_activity_tells_who_came(
+    tmp_path: Path,
+) -> None:
+    pin = "8305172946"  # long: so many digits stand nowhere by chance
+    async with Demo(Setup(tmp_path, Path(sys.executable), port=0)) as demo, Browser() as browser:
+        task = await running(demo)
+        lock = demo.simulator.locks[0]
+        page = await browser.page()
+        home = HomeAssistantPage(page, demo.home_assistant.url)
+        await home.open_integrations()
+        await home.add_discovered()
+        await home.enter_code(lock.setup_code)
+        await home.finish("Front door")
+
+        # The dialog has the lock by the name that was just given.
+        await home.open_people()
+        await home.begin_person("Anna", "Resident", "Front door")
+        await home.choose_pin(pin)
+        async with asyncio.timeout(20):
+            while not (await demo.simulator.act(lock.id, "pin", digits=pin))["accepted"]:  # noqa: ASYNC110 - the simulator is another process
+                await asyncio.sleep(0.5)
+        await wait_for_bolt(demo, "unlocked")
+
+        await home.open_activity("lock.front_door")
+        await page.get_by_text("was unlocked by Anna with the keypad").wait_for()
+        seen = await home.visible_text()
+        seen += await text_of(home, "/config/integrations/integration/igrs_lock")
+        assert "Anna" in seen
+        assert pin not in seen
+
+        # Every dialog finds what it fills its texts with.
+        menu = page.locator("ha-config-entry-row").filter(has_text="Front door").first
+        await menu.locator("ha-dropdown").first.click()
+        await page.get_by_text("Reconfigure", exact=True).first.click()
+        await home.dialog.get_by_text("Pair again", exact=True).wait_for()
+        assert "formatjs" not in await home.visible_text()
+
+        assert browser.errors == []
+        task.cancel()
+
+
+async def test_the_pictures_for_the_documentation_can_be_taken_anew(tmp_path: Path) -> None:
     pictures = tmp_path / "pictures"
     pictures.mkdir()
     async with Demo(Setup(tmp_path / "demo", Path(sys.executable), port=0)) as demo:
@@ -116,7 +158,7 @@ async def test_the_pictures_for_the_readme_can_be_taken_anew(tmp_path: Path) -> 
         await take(demo, pictures)
         task.cancel()
 
-    for name in ("dashboard", "pairing", "simulator"):
+    for name in ("dashboard", "device", "log", "pairing", "person", "repairs", "simulator"):
         picture = (pictures / f"{name}.png").read_bytes()
         assert picture.startswith(b"\x89PNG")
         assert len(picture) > 10_000  # an empty page is smaller
