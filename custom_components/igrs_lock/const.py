@@ -34,6 +34,8 @@ IDLE_HOLD: Final = 5.0
 MOVEMENT_TIMEOUT: Final = 20.0
 QUEUE_MAX_AGE: Final = 10.0
 """An *unlock* or *open* that waited longer behind another operation is not done any more."""
+REPEAT_MAX_AGE: Final = 20.0
+"""Nor is it sent again later than this: whoever wanted in may have gone."""
 
 # State.
 ADVERTISEMENT_MAX_AGE: Final = 5.0

@@ -11,7 +11,7 @@ from homeassistant.config_entries import SOURCE_REAUTH
 from homeassistant.core import callback
 
 from .client import always
-from .const import AUTHENTICATION_FAILURES, MOVEMENT_TIMEOUT, QUEUE_MAX_AGE
+from .const import AUTHENTICATION_FAILURES, MOVEMENT_TIMEOUT, QUEUE_MAX_AGE, REPEAT_MAX_AGE
 from .errors import (
     AccessGoneError,
     AccessSuspendedError,
@@ -22,7 +22,7 @@ from .errors import (
     OutsideHoursError,
     UnconfirmedError,
 )
-from .ilp import Door, IlpError, Operation, Reply, Request, Result, Status, requests
+from .ilp import Bolt, Door, IlpError, Operation, Reply, Request, Result, Status, requests
 from .movement import Movement, moves, refusal
 from .standing import check_still
 from .store import async_get_pairings
@@ -170,8 +170,16 @@ class Operator:
         changes = coordinator.changes
 
         def may_repeat() -> bool:
-            # A second *open* would open a door that somebody closed meanwhile.
-            return operation is not Operation.OPEN or coordinator.changes == changes
+            if operation is Operation.LOCK:
+                return True
+            if time.monotonic() - asked_at > REPEAT_MAX_AGE:
+                return False
+            # A second one would open a door that somebody closed or locked meanwhile.
+            return coordinator.changes == changes or (
+                operation is Operation.UNLOCK
+                and coordinator.data is not None
+                and coordinator.data.bolt not in (Bolt.LOCKED, Bolt.LOCKING)
+            )
 
         def still_wanted() -> bool:
             # Whoever wanted in has gone: a door must not unlock by itself later.

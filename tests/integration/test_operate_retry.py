@@ -482,6 +482,56 @@ async def test_open_is_not_sent_again_when_its_effect_is_seen_during_the_reconne
     assert lock.kinds().count(SESSION_OPEN) == 1
 
 
+async def test_unlock_is_not_sent_again_to_a_door_that_was_locked_meanwhile(
+    world: World, lock: TestLock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect = Link.connect
+
+    async def later(*given: Any) -> Link:
+        if lock.operations:
+            await asyncio.sleep(4)
+            lock.core.bolt_sensed(c.BOLT_LOCKED)
+            await asyncio.sleep(0.5)
+        return await connect(*given)
+
+    monkeypatch.setattr(Link, "connect", later)
+
+    def lose(data: bytes) -> bytes | None:
+        lock.connections[-1].end()
+        return None
+
+    lock.on_notify = lose
+    assert await world.failing(lock, "unlock") == "no_answer"
+    assert lock.operations == [c.OP_UNLOCK]
+    assert lock.core.bolt == c.BOLT_LOCKED
+
+
+@pytest.mark.parametrize(("service", "sent"), [("unlock", 1), ("lock", 2)])
+async def test_unlock_is_not_sent_again_when_whoever_wanted_it_may_have_gone(
+    world: World, lock: TestLock, monkeypatch: pytest.MonkeyPatch, service: str, sent: int
+) -> None:
+    if service == "lock":
+        await world.call(lock, "unlock")
+        await world.advance(10)
+        lock.traffic.clear()
+    connect = Link.connect
+
+    async def slowly(*given: Any) -> Link:
+        await asyncio.sleep(11)
+        return await connect(*given)
+
+    monkeypatch.setattr(Link, "connect", slowly)
+
+    def lose(data: bytes) -> bytes | None:
+        lock.connections[-1].end()
+        return None
+
+    lock.on_notify = lose
+    lock.mute = True
+    assert await world.failing(lock, service) == "no_answer"
+    assert lock.kinds().count(SESSION_OPEN) == sent
+
+
 async def test_what_bluetooth_raises_is_told_in_the_projects_own_words(
     world: World, lock: TestLock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
