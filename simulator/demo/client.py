@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 _REQUEST_SECONDS = 60.0
+_OWNER = "Owner"
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ class Client:
                 "/api/onboarding/users",
                 {
                     "client_id": f"{self.url}/",
-                    "name": "Owner",
+                    "name": _OWNER,
                     "username": "owner",
                     "password": "owner",
                     "language": "en",
@@ -141,10 +142,16 @@ class Client:
                 "redirect_uri": client_id,
             },
         )
-        if result["type"] != "create_entry":
-            raise DemoError(
-                "Home Assistant asks who signs in: the demo needs exactly one user (start with --fresh)"
+        if result["type"] == "form":  # it asks who signs in, once somebody made more users
+            users = result["data_schema"][0]["options"]
+            owner = next((key for key, name in users if name == _OWNER), users[0][0])
+            result = await self.request(
+                "POST",
+                f"/auth/login_flow/{result['flow_id']}",
+                {"client_id": client_id, "user": owner},
             )
+        if result["type"] != "create_entry":
+            raise DemoError("Home Assistant does not let the owner sign in (start with --fresh)")
         async with self._session.post(
             f"{self.url}/auth/token",
             data={

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 INTEGRATION = ROOT / "custom_components" / "igrs_lock"
+BLUEPRINTS = ROOT / "blueprints" / "automation" / "igrs_lock"
 VIRTUAL_ADAPTER = ROOT / "simulator" / "virtual_ble"
 STAND_INS = Path(__file__).parent / "stand_ins"
 
@@ -46,10 +47,12 @@ homeassistant:
         - 127.0.0.1/32
       allow_bypass_login: true
     - type: homeassistant
+automation: !include automations.yaml
 frontend:
 history:
 logbook:
 recorder:
+script: !include scripts.yaml
 logger:
   default: warning
   logs:
@@ -77,6 +80,12 @@ def write(folder: Path, port: int, adapters: Iterable[Adapter]) -> None:
     (folder / "custom_components" / "__init__.py").touch()
     _link(folder / "custom_components" / "igrs_lock", INTEGRATION)
     _link(folder / "custom_components" / "virtual_ble", VIRTUAL_ADAPTER)
+    # As after an import, which would need the network. A copy: Home Assistant may write to it.
+    shutil.copytree(
+        BLUEPRINTS, folder / "blueprints" / "automation" / "igrs_lock", dirs_exist_ok=True
+    )
+    for made in ("automations.yaml", "scripts.yaml"):
+        (folder / made).touch()
     _write_storage(
         folder,
         "http",
