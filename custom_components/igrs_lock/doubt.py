@@ -98,6 +98,10 @@ class Doubt:
                 coordinator.tracker.set_epoch(epoch)
             # An advertisement may have overtaken the answer.
             down = coordinator.tracker.counter == counter
-            coordinator.async_answered(Status.of(status), down=down)
+            answer = Status.of(status)
+            if down and counter is not None and answer.counter < counter:
+                # What was heard under the higher ones was not the lock, or of before it lost them.
+                coordinator.log.async_forget_heard()
+            coordinator.async_answered(answer, down=down)
         except (OperationError, IlpError) as err:
             _LOGGER.debug("%s: no status: %s", coordinator.config_entry.title, err)

@@ -217,6 +217,12 @@ class LockLog:
             self._coordinator.sync.nudge(Job.LOG, DEBOUNCE)
 
     @callback
+    def async_forget_heard(self) -> None:
+        """Take that what was heard was wrong and may have hidden records: what comes tells anew."""
+        self._read = None
+        self._all_read_at = -math.inf
+
+    @callback
     def _nudge(self) -> None:
         calm = self._calm_until - self._hass.loop.time() if self._fruitless > 1 else 0.0
         self._coordinator.sync.nudge(Job.LOG, max(DEBOUNCE, calm))

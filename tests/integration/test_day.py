@@ -174,3 +174,23 @@ async def test_a_lock_at_the_edge_of_reach_is_not_tried_whenever_it_is_heard(
     tries.clear()
     await heard_for_a_moment(2)
     assert len(tries) >= 2 * 2
+
+
+@pytest.mark.parametrize("jammed", [False, True])
+async def test_who_has_no_key_causes_no_more_than_a_question_in_ten_minutes(
+    world: World, lock: TestLock, meter: Meter, entry: Any, jammed: bool
+) -> None:
+    """Wrong tags and old packets; nothing at all as long as the lock itself is heard."""
+    old = bytes(lock.data)
+    lock.core.bolt_sensed(c.BOLT_UNLOCKED)
+    await meter.wait(60)
+    before = meter.connections
+    lock.mute = jammed
+    for number in range(6 * HOUR // 20):
+        wrong = bytearray(old)
+        wrong[0] ^= 0x0C
+        wrong[3:6] = (lock.core.counter + number + 1).to_bytes(3)
+        world.forge(lock, bytes(wrong))
+        world.forge(lock, old)
+        await world.advance(20, step=10)
+    assert meter.connections - before <= (6 * 6 + 1 if jammed else 0)

@@ -4,6 +4,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from bsld import advert
 from bsld import const as c
 from homeassistant.core import callback
 from homeassistant.helpers import issue_registry as ir
@@ -217,6 +218,23 @@ async def test_what_was_jammed_is_no_news_when_it_is_heard(
     await world.advance(5)
     assert reader.events[-1] is Event.UNLOCKED
     assert fresh == [False]
+
+
+async def test_who_forges_that_nothing_happened_hides_a_record_for_a_minute_only(
+    world: World, lock: TestLock, reader: Reader, entry: ConfigEntry[Any]
+) -> None:
+    """With the advertisement key: one counter more, and the log bits of before."""
+    lock_key = bytes.fromhex(entry.data["lock_key"])
+    key = ilp.advertisement_key(lock_key, entry.runtime_data.tracker.epoch)
+    bits = lock.data[0] & 0x0C
+    lock.mute = True
+    reader.turn()
+    state = bytes((0x12 | bits, 0x09, 80))
+    world.forge(lock, bytes(advert.seal(key, lock.device_id, state, lock.core.counter + 2)))
+    lock.mute = False
+    await world.advance(90)
+    assert reader.events[-1] is Event.UNLOCKED
+    assert reader.counters == reader.since_pairing()
 
 
 async def test_a_daily_question_that_failed_is_asked_again(
