@@ -90,7 +90,9 @@ def test_every_sentence_has_its_error() -> None:
 
 
 def test_every_error_of_the_flow_is_one_that_can_happen() -> None:
-    in_code = set(re.findall(r'(?:CONF_SETUP_CODE: |errors\[CONF_NAME\] = )"(\w+)"', LOCK_SOURCE))
+    in_code = set(
+        re.findall(r'(?:CONF_SETUP_CODE: |errors\[(?:CONF_NAME|"base")\] = )"(\w+)"', LOCK_SOURCE)
+    )
     assert set(TEXTS["config"]["error"]) <= set(ERRORS) | in_code
     assert in_code <= set(TEXTS["config"]["error"])
     # What only a movement or the writing of access can raise needs no sentence in the flow.
@@ -172,9 +174,10 @@ def test_every_action_is_for_locks_and_has_the_fields_of_its_form() -> None:
 
 def test_every_issue_has_its_texts() -> None:
     of_people = {
-        "accounts_full", "drift_changed", "drift_changed_home", "drift_changed_unknown",
-        "drift_missing", "drift_pending", "drift_pending_change", "drift_unknown", "people_gone",
-        "pin_taken", "removal_pending", "removal_pending_unknown",
+        "access_refused", "accounts_full", "drift_changed", "drift_changed_home",
+        "drift_changed_unknown", "drift_missing", "drift_paired", "drift_pending",
+        "drift_pending_change", "drift_unknown", "people_gone", "pin_taken", "removal_pending",
+        "removal_pending_not_loaded", "removal_pending_unknown",
     }  # fmt: skip
     assert set(TEXTS["issues"]) == {const.ISSUE_CLOCK, *issues.LOCK_ISSUES} | of_people
     reasons = {

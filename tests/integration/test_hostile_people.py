@@ -323,7 +323,7 @@ async def pair_again(world: World, entry: ConfigEntry[Any], lock: TestLock) -> d
     lock.core.inner_button_held(10)
     await world.advance(2)
     flows = world.hass.config_entries.flow
-    result = dict(
+    result: dict[str, Any] = dict(
         await flows.async_init(
             DOMAIN, context={"source": SOURCE_RECONFIGURE, "entry_id": entry.entry_id}
         )
@@ -391,7 +391,7 @@ async def test_paired_anew_without_the_list_nobody_comes_back_with_it(
     await world.advance(12)
     flows = hass.config_entries.flow
     # The menu also offers to make the list again.
-    result = dict(await flows.async_init(DOMAIN, context={"source": "user"}))
+    result: dict[str, Any] = dict(await flows.async_init(DOMAIN, context={"source": "user"}))
     result = await world.submit(result, {"next_step_id": "add_lock"})
     result = await world.submit(result, {"address": lock.address})
     result = await world.submit(result, {"setup_code": SETUP_CODE})
@@ -598,9 +598,13 @@ async def test_an_old_question_who_may_use_a_lock_gives_nothing_back(
     anna = await folk.add("Anna", lock)
     ben = await folk.add("Ben")
     flows = world.hass.config_entries.flow
-    context = {"source": SOURCE_RECONFIGURE, "entry_id": tenants.entry.entry_id}
-    form = await flows.async_init(DOMAIN, context=context)
-    form = await flows.async_configure(form["flow_id"], {"next_step_id": "who"})
+    form: dict[str, Any] = dict(
+        await flows.async_init(
+            DOMAIN,
+            context={"source": SOURCE_RECONFIGURE, "entry_id": tenants.entry.entry_id},
+        )
+    )
+    form = dict(await flows.async_configure(form["flow_id"], {"next_step_id": "who"}))
     tenants.change(anna, locks=frozenset())
     form = dict(await flows.async_configure(form["flow_id"], {"people": [anna, ben]}))
     assert form["errors"] == {"base": "people_changed"}

@@ -85,8 +85,8 @@ class World:
     # --- life ---
 
     async def start(self) -> None:
-        # Moved time looks like slow code to the loop's debug mode.
-        asyncio.get_running_loop().slow_callback_duration = float("inf")
+        # It notes the stack of every callback, and moved time looks like slow code to it.
+        asyncio.get_running_loop().set_debug(False)
         assert await async_setup_component(self.hass, "bluetooth", {})
         await self.hass.async_block_till_done()
         # Home Assistant imports in threads, which moved time does not wait for.
