@@ -56,6 +56,7 @@ def tasks() -> list[str]:
 
 async def live(hass: HomeAssistant, world: World, lock: TestLock) -> None:
     """Let everything run that may run, up to an open door and a held connection."""
+    asyncio.get_running_loop().set_debug(True)  # timers tell where they are from
     await world.advance(10)
     lock.core.options.set(c.OPT_AUTO_LOCK, 30)
     lock.core.record(c.EV_OPTION, c.SLOT_NOBODY, c.SRC_BLUETOOTH, c.OPT_AUTO_LOCK)

@@ -1,6 +1,7 @@
 """A small world for the tests: gateways, locks with the real core, and time that is moved."""
 
 import asyncio
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -188,6 +189,8 @@ class World:
         await self.settle()
         while not task.done() and time.monotonic() < until:
             await self.advance(0.1)
+            # What works in a thread takes real time, and there has to be some of it.
+            await self.hass.async_add_executor_job(threading.Event().wait, 0.002)
         assert task.done(), "still not done"
         return await task
 

@@ -87,7 +87,9 @@ _STATEMENT = re.compile(
 def test_every_sequence_is_drawn(path: Path) -> None:
     """What Mermaid refuses most often: a semicolon ends a statement there, and blocks are closed."""
     for drawn in re.findall(
-        r"^```mermaid\nsequenceDiagram\n(.*?)^```$", path.read_text("utf-8"), re.MULTILINE | re.DOTALL
+        r"^```mermaid\nsequenceDiagram\n(.*?)^```$",
+        path.read_text("utf-8"),
+        re.MULTILINE | re.DOTALL,
     ):
         depth = 0
         for line in drawn.splitlines():
