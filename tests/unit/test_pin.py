@@ -3,8 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from custom_components.igrs_lock.pin import PIN_MAX, PIN_MIN, make_pin, weakness
+from pin import PIN_MAX, PIN_MIN, make_pin, weakness
 
 DIGITS = st.text("0123456789", min_size=PIN_MIN, max_size=PIN_MAX)
 
