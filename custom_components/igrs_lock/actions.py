@@ -98,6 +98,7 @@ def _register(
         return rows if call.return_response else None
 
     schema = cv.make_entity_service_schema(fields)
+    # A dictionary of JSON values, which the type checker takes for a narrower one.
     hass.services.async_register(DOMAIN, name, handle, schema, response)  # type: ignore[arg-type]
 
 

@@ -351,6 +351,7 @@ class LockLog:
                 try:
                     listener(entry)
                 except Exception:
+                    # It is on disk and told once: the other listeners must not miss it.
                     _LOGGER.exception("A record of a lock's log could not be told")
 
     @callback

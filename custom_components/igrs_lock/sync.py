@@ -235,6 +235,7 @@ class Sync:
             _LOGGER.debug("%s: %s: %s", self._coordinator.client.name, job, err)
             return self._failed(job, work, err)
         except Exception as err:
+            # A fault in one job must not end the worker: removals and the log still have to go on.
             if not work.failures:
                 _LOGGER.exception("%s: %s failed", self._coordinator.client.name, job)
             return self._failed(job, work, err)
