@@ -191,11 +191,8 @@ async def test_a_supervisor_that_is_not_ready_is_asked_again_ever_more_slowly(
         async with running(discovery):
             await double.heard()
     assert pauses == [1, 2, 4, 8, 16, 32, 60, 60, 60, 60, 60]
-    warnings = [record for record in caplog.records if record.levelno >= logging.WARNING]
-    assert [record.getMessage() for record in warnings] == [
-        "Home Assistant does not know of this server yet:"
-        " the Supervisor answered 400 to /addons/self/info"
-    ]
+    (warning,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert warning.getMessage().endswith("the Supervisor answered 400 to /addons/self/info")
 
 
 async def test_a_refused_token_is_said_without_the_token(
