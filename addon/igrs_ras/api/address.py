@@ -1,0 +1,59 @@
+"""From where a request comes, as far as that can be believed."""
+
+import ipaddress
+from collections.abc import Iterable
+
+from igrs_ras.settings import Network
+
+SUPERVISOR_NETWORK = ipaddress.ip_network("172.30.32.0/23")
+LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
+
+type Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+def parse(text: str) -> Address | None:
+    """Read an address, an IPv4 one inside IPv6 as IPv4; None if it is none."""
+    try:
+        address = ipaddress.ip_address(text.strip().strip("[]").partition("%")[0])
+    except ValueError:
+        return None
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+        return address.ipv4_mapped
+    return address
+
+
+def within(address: Address, networks: Iterable[Network]) -> bool:
+    """Tell whether an address is in one of the networks."""
+    return any(address.version == network.version and address in network for network in networks)
+
+
+def caller(peer: str, forwarded: Iterable[str], proxies: list[Network]) -> tuple[str, bool]:
+    """Return (the caller's prefix for limits, whether TLS or loopback stands before us).
+
+    The rightmost hop that is no configured proxy counts, so a client that writes X-Forwarded-For itself gains nothing.
+    An IPv6 caller is its /64. Empty when the peer is private and no proxy is configured: then everybody shares one
+    address, and a limit on it would let one lock out all.
+    """
+    address = parse(peer)
+    if address is None:
+        return "", False
+    if within(address, proxies):
+        hops = [hop for line in forwarded for hop in line.split(",")]
+        for hop in reversed(hops):
+            found = parse(hop)
+            if found is None:
+                break
+            address = found
+            if not within(found, proxies):
+                break
+        return prefix(address), True
+    if address.is_private and not proxies:
+        return "", address.is_loopback
+    return prefix(address), False
+
+
+def prefix(address: Address) -> str:
+    """Return what counts as one caller: an IPv4 address, or the /64 of an IPv6 address."""
+    if isinstance(address, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network((address, 64), strict=False))
+    return str(address)

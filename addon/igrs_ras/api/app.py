@@ -1,0 +1,256 @@
+"""The HTTP side: every request passes here, in one order, before a route's own code runs.
+
+Peer → size and encoding → principal → origin → who may call → path → body → handler → envelope.
+"""
+
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+from urllib.parse import urlsplit
+
+from aiohttp import hdrs, web
+
+from igrs_ras import wire
+from igrs_ras.api import address
+from igrs_ras.api.route import ANYBODY, Call, Listener, Principal, Route, Who
+from igrs_ras.clock import new_ulid
+from igrs_ras.ras import Ras
+from igrs_ras.status import Refused, Status
+
+_LOGGER = logging.getLogger(__name__)
+
+BODY_LIMIT = 64 * 1024
+SESSION_COOKIE = "__Host-igrs"
+SAFE = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
+TOKENS = frozenset({"token", "access_token", "authorization", "session", "code", "api_key"})
+
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "interest-cohort=()",
+}
+HSTS = "max-age=31536000"
+
+type _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def make_app(ras: Ras, listener: Listener, routes: Iterable[Route]) -> web.Application:
+    """Return the application of one listener."""
+    app = web.Application(client_max_size=BODY_LIMIT, middlewares=[_Border(ras, listener).middleware])
+    for route in routes:
+        if listener in route.listeners:
+            app.router.add_route(route.method, route.path, _Endpoint(ras, listener, route).handle)
+    return app
+
+
+class _Border:
+    """What holds for every request, also for those that fit no route."""
+
+    def __init__(self, ras: Ras, listener: Listener) -> None:
+        self._ras = ras
+        self._listener = listener
+        self.middleware = web.middleware(self._run)
+
+    async def _run(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
+        started = time.perf_counter()
+        response: web.StreamResponse
+        try:
+            self._peer(request)
+            if request.method == hdrs.METH_OPTIONS:
+                response = self._preflight(request)
+            else:
+                response = await handler(request)
+        except Refused as refused:
+            response = refusal(refused)
+        except web.HTTPRequestEntityTooLarge:
+            response = refusal(Refused(Status.TOO_LARGE))
+        except web.HTTPMethodNotAllowed as error:
+            response = refusal(Refused(Status.NOT_PERMITTED, "method"))
+            response.set_status(405)
+            response.headers[hdrs.ALLOW] = error.headers[hdrs.ALLOW]
+        except web.HTTPException as error:
+            response = refusal(Refused(Status.NOT_FOUND if error.status == 404 else Status.MALFORMED))
+        except Exception:
+            # The traceback is for the operator; the caller learns only that it happened.
+            _LOGGER.exception("a request failed")
+            response = refusal(Refused(Status.FAILED))
+        resource = request.match_info.route.resource
+        template = resource.canonical if resource is not None else "none"
+        self._ras.metrics.request(template, request.method, response.status, time.perf_counter() - started)
+        if not response.prepared:
+            self._headers(request, response)
+        return response
+
+    def _peer(self, request: web.Request) -> None:
+        if self._listener is not Listener.LOCAL:
+            return
+        peer = address.parse(_peer(request))
+        if peer is None or not address.within(peer, self._ras.local_networks):
+            raise Refused(Status.NOT_PERMITTED)
+
+    def _preflight(self, request: web.Request) -> web.StreamResponse:
+        if request.headers.get(hdrs.ORIGIN, "") not in self._ras.settings.allowed_origins:
+            raise Refused(Status.NOT_PERMITTED)
+        return web.Response(
+            status=204,
+            headers={
+                hdrs.ACCESS_CONTROL_ALLOW_METHODS: "GET, POST, PATCH, PUT, DELETE",
+                hdrs.ACCESS_CONTROL_ALLOW_HEADERS: "Authorization, Content-Type",
+                hdrs.ACCESS_CONTROL_MAX_AGE: "600",
+            },
+        )
+
+    def _headers(self, request: web.Request, response: web.StreamResponse) -> None:
+        for name, value in HEADERS.items():
+            response.headers.setdefault(name, value)
+        if self._listener is Listener.PUBLIC:
+            response.headers["Strict-Transport-Security"] = HSTS
+        origin = request.headers.get(hdrs.ORIGIN, "")
+        if origin and origin in self._ras.settings.allowed_origins:
+            response.headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = origin
+            response.headers[hdrs.VARY] = hdrs.ORIGIN
+            response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
+
+
+class _Endpoint:
+    """One route: checks that the caller may call it and that the request has its form, then runs it."""
+
+    def __init__(self, ras: Ras, listener: Listener, route: Route) -> None:
+        self._ras = ras
+        self._listener = listener
+        self._route = route
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        route = self._route
+        if request.headers.get(hdrs.CONTENT_ENCODING):
+            raise Refused(Status.MALFORMED, "compressed bodies are not read")
+        query = self._query(request)
+        principal = await self._principal(request)
+        self._may_call(principal)
+        path = self._path(request)
+        call: Call[Any] = Call(
+            ras=self._ras,
+            request=request,
+            principal=principal,
+            body=await self._body(request) if route.body is not None else None,
+            path=path,
+            query=query,
+            address=self._address(request),
+            listener=self._listener,
+        )
+        answer = await route.handler(call)
+        if isinstance(answer, web.StreamResponse):
+            return answer
+        response = success(answer)
+        for change in call.cookies:
+            change(response)
+        return response
+
+    def _query(self, request: web.Request) -> dict[str, str]:
+        query = dict(request.query)
+        if len(query) != len(request.query) or not query.keys() <= self._route.query.keys():
+            # A token in an address ends in histories and logs; whoever sends one must learn it at once.
+            secret = TOKENS & {key.lower() for key in query}
+            raise Refused(Status.MALFORMED, "no secrets in the address" if secret else "unknown query parameter")
+        return query
+
+    async def _principal(self, request: web.Request) -> Principal:
+        origin = request.headers.get(hdrs.ORIGIN)
+        authorization = request.headers.get(hdrs.AUTHORIZATION)
+        if origin is not None and origin not in self._ras.settings.allowed_origins:
+            self._own_origin(request, origin)
+        if authorization is not None:
+            scheme, _, token = authorization.partition(" ")
+            if scheme.lower() != "bearer":
+                raise Refused(Status.SIGN_IN)
+            if token.startswith("g_"):
+                found = self._ras.gateways.resolve(token)
+            else:
+                found = await self._ras.sessions.resolve(token, "bearer")
+            if found is None:
+                raise Refused(Status.SIGN_IN)
+            return found
+        token = request.cookies.get(SESSION_COOKIE, "")
+        if not token:
+            return ANYBODY
+        if origin is None and (request.method not in SAFE or self._route.websocket):
+            # A browser sends Origin with each of these; something without it must use a bearer token.
+            raise Refused(Status.NOT_PERMITTED, "Origin is missing")
+        if origin is not None and origin in self._ras.settings.allowed_origins and not _is_own(self._ras, request, origin):
+            return ANYBODY  # other origins never act by cookie
+        return await self._ras.sessions.resolve(token, "cookie") or ANYBODY
+
+    def _own_origin(self, request: web.Request, origin: str) -> None:
+        if not _is_own(self._ras, request, origin) and (request.method not in SAFE or self._route.websocket):
+            raise Refused(Status.NOT_PERMITTED, "foreign Origin")
+
+    def _may_call(self, principal: Principal) -> None:
+        who = self._route.who
+        if Who.ANYBODY in who or principal.who in who:
+            return
+        if principal.who is Who.ANYBODY:
+            raise Refused(Status.SIGN_IN)
+        if principal.who is Who.PENDING:
+            raise Refused(Status.SECOND_STEP)
+        raise Refused(Status.NOT_PERMITTED)
+
+    def _path(self, request: web.Request) -> dict[str, str]:
+        path = dict(request.match_info)
+        for name, value in path.items():
+            if not (wire.is_device(value) if name == "device" else wire.is_id(value)):
+                raise Refused(Status.NOT_FOUND)
+        return path
+
+    async def _body(self, request: web.Request) -> Any:
+        assert self._route.body is not None
+        if request.content_type != "application/json" or (request.charset or "utf-8").lower() != "utf-8":
+            raise Refused(Status.MALFORMED, "Content-Type must be application/json")
+        return wire.decode(await request.read(), self._route.body)
+
+    def _address(self, request: web.Request) -> str:
+        forwarded = request.headers.getall(hdrs.X_FORWARDED_FOR, [])
+        return address.caller(_peer(request), forwarded, self._ras.settings.proxies)[0]
+
+
+def _peer(request: web.Request) -> str:
+    peer = request.transport.get_extra_info("peername") if request.transport else None
+    return str(peer[0]) if peer else ""
+
+
+def _is_own(ras: Ras, request: web.Request, origin: str) -> bool:
+    if ras.settings.public_url:
+        parts = urlsplit(ras.settings.public_url)
+        return origin == f"{parts.scheme}://{parts.netloc}"
+    return origin in (f"https://{request.host}", f"{request.scheme}://{request.host}")
+
+
+def success(answer: Any) -> web.Response:
+    """Return the envelope of a request that was done."""
+    return web.Response(
+        body=wire.encode({"status": Status.DONE, "message": Status.DONE.text, "data": answer}),
+        content_type="application/json",
+    )
+
+
+def refusal(refused: Refused) -> web.Response:
+    """Return the envelope of a refused request."""
+    data = {"detail": refused.detail} if refused.detail else None
+    response = web.Response(
+        status=refused.status.http,
+        body=wire.encode({"status": refused.status, "message": refused.status.text, "data": data}),
+        content_type="application/json",
+    )
+    if refused.retry_after is not None:
+        response.headers[hdrs.RETRY_AFTER] = str(refused.retry_after)
+    if refused.status is Status.SIGN_IN:
+        response.headers[hdrs.WWW_AUTHENTICATE] = "Bearer"
+    return response
+
+
+def request_id(ras: Ras) -> str:
+    """Return a name for a request in the log."""
+    return new_ulid(ras.clock.now_ms())

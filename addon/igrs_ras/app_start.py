@@ -1,0 +1,69 @@
+"""Starts `igrs-ras` in the image: the command itself, and before it what only an app of Home Assistant needs.
+
+In the app, the Supervisor writes the options to /data/options.json and gives a token in the environment. From the
+options come the settings; which addresses are listened on is not the user's choice, since the Supervisor's network and
+`config.yaml` fix them. Outside Home Assistant nothing is changed: settings come from the environment or a file.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from igrs_ras.settings import PREFIX
+from igrs_ras.supervisor import TOKEN_VARIABLE
+
+OPTIONS: Final = Path("/data/options.json")
+CERTIFICATES: Final = Path("/ssl")
+
+# As config.yaml has it: the public port, the two that are never published, and one for the container itself.
+PUBLIC: Final = "0.0.0.0:8443"
+LOCAL: Final = "0.0.0.0:8098"
+INGRESS: Final = "0.0.0.0:8099"
+METRICS: Final = "127.0.0.1:9190"
+
+
+def environment(options: Path = OPTIONS, certificates: Path = CERTIFICATES) -> dict[str, str]:
+    """Return the settings of the app as environment variables, which go over the file of options.
+
+    The public listener stays shut until it has a certificate or a proxy that may stand before it. Certificates are
+    named as elsewhere in Home Assistant: relative to its folder of certificates. Options that cannot be read are left
+    to the settings' own check, which says what is wrong.
+    """
+    given = _read(options)
+    found = {
+        "CONFIG": str(options),
+        "DATA": str(options.parent),
+        "LISTEN": PUBLIC if given.get("certfile") or given.get("trusted_proxies") else "",
+        "LOCAL_LISTEN": LOCAL,
+        "INGRESS_LISTEN": INGRESS,
+        "METRICS_LISTEN": METRICS,
+    }
+    for name in ("certfile", "keyfile"):
+        if isinstance(file := given.get(name), str) and file:
+            found[name.upper()] = str(certificates / file)
+    return {f"{PREFIX}{name}": value for name, value in found.items()}
+
+
+def _read(options: Path) -> Mapping[str, Any]:
+    try:
+        read = json.loads(options.read_bytes())
+    except OSError, ValueError:
+        return {}
+    return read if isinstance(read, dict) else {}
+
+
+def main() -> int:
+    """Run `igrs-ras` with this process's arguments and return its exit status."""
+    if os.environ.get(TOKEN_VARIABLE):
+        os.environ.update(environment())
+    # Late, since it reads the settings' environment.
+    from igrs_ras.__main__ import main as igrs_ras  # noqa: PLC0415
+
+    return igrs_ras()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""What the server keeps: one database, SQLite or PostgreSQL, behind one writer thread."""
