@@ -6,9 +6,10 @@ ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 CACHE=${IGRS_LOCK_CACHE:-${XDG_CACHE_HOME:-${HOME:-$ROOT/.cache}/.cache}/igrs-lock}
 VENV=$ROOT/.venv
 
-# Oldest interpreters that work: Home Assistant's own floor, and cryptolib plus f-strings in MicroPython.
+# Oldest that work: Home Assistant's own floor, cryptolib plus f-strings in MicroPython, PostgreSQL's oldest kept up.
 PYTHON_FLOOR=3.14.2
 MICROPYTHON_FLOOR=1.23
+POSTGRES_FLOOR=14
 
 say() { printf '\033[1m%3ds\033[0m  %s\n' "$SECONDS" "$*" >&2; }
 die() {
