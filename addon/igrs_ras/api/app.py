@@ -3,10 +3,11 @@
 Peer → size and encoding → principal → origin → who may call → path → body → handler → envelope.
 """
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
@@ -14,13 +15,16 @@ from aiohttp import hdrs, web
 from igrs_ras import wire
 from igrs_ras.api import address
 from igrs_ras.api.route import ANYBODY, Call, Listener, Principal, Route, Who
-from igrs_ras.clock import new_ulid
-from igrs_ras.ras import Ras
 from igrs_ras.status import Refused, Status
+
+if TYPE_CHECKING:
+    from igrs_ras.api.listen import Guard
+    from igrs_ras.ras import Ras
 
 _LOGGER = logging.getLogger(__name__)
 
 BODY_LIMIT = 64 * 1024
+BODY_SECONDS = 10.0
 SESSION_COOKIE = "__Host-igrs"
 SAFE = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
 TOKENS = frozenset({"token", "access_token", "authorization", "session", "code", "api_key"})
@@ -38,9 +42,10 @@ HSTS = "max-age=31536000"
 type _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def make_app(ras: Ras, listener: Listener, routes: Iterable[Route]) -> web.Application:
+def make_app(ras: Ras, listener: Listener, routes: Iterable[Route], guard: Guard) -> web.Application:
     """Return the application of one listener."""
-    app = web.Application(client_max_size=BODY_LIMIT, middlewares=[_Border(ras, listener).middleware])
+    border = _Border(ras, listener, guard)
+    app = web.Application(client_max_size=BODY_LIMIT, middlewares=[border.middleware])
     for route in routes:
         if listener in route.listeners:
             app.router.add_route(route.method, route.path, _Endpoint(ras, listener, route).handle)
@@ -50,12 +55,17 @@ def make_app(ras: Ras, listener: Listener, routes: Iterable[Route]) -> web.Appli
 class _Border:
     """What holds for every request, also for those that fit no route."""
 
-    def __init__(self, ras: Ras, listener: Listener) -> None:
+    def __init__(self, ras: Ras, listener: Listener, guard: Guard) -> None:
         self._ras = ras
         self._listener = listener
+        self._guard = guard
         self.middleware = web.middleware(self._run)
 
     async def _run(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
+        with self._guard.serving(request.protocol):
+            return await self._answer(request, handler)
+
+    async def _answer(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
         started = time.perf_counter()
         response: web.StreamResponse
         try:
@@ -209,7 +219,12 @@ class _Endpoint:
         assert self._route.body is not None
         if request.content_type != "application/json" or (request.charset or "utf-8").lower() != "utf-8":
             raise Refused(Status.MALFORMED, "Content-Type must be application/json")
-        return wire.decode(await request.read(), self._route.body)
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                data = await request.read()
+        except TimeoutError as error:
+            raise Refused(Status.MALFORMED, "the body came too slowly") from error
+        return wire.decode(data, self._route.body)
 
     def _address(self, request: web.Request) -> str:
         forwarded = request.headers.getall(hdrs.X_FORWARDED_FOR, [])
@@ -249,8 +264,3 @@ def refusal(refused: Refused) -> web.Response:
     if refused.status is Status.SIGN_IN:
         response.headers[hdrs.WWW_AUTHENTICATE] = "Bearer"
     return response
-
-
-def request_id(ras: Ras) -> str:
-    """Return a name for a request in the log."""
-    return new_ulid(ras.clock.now_ms())

@@ -1,0 +1,124 @@
+"""Listeners: sockets, TLS, and what keeps half-open connections from filling the server (case 37 of its tests)."""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from igrs_ras.clock import Clock
+
+HANDSHAKE_SECONDS = 10.0  # for TLS, and again for the first request's head
+IDLE_SECONDS = 60.0  # between requests on one connection
+
+
+@dataclass(slots=True)
+class _Connection:
+    since: float
+    busy: int = 0
+    served: bool = False
+
+
+class Guard:
+    """Knows the connections of a listener and ends those that do nothing."""
+
+    def __init__(self, clock: Clock, limit: int) -> None:
+        self._clock = clock
+        self._limit = limit
+        self._connections: dict[Any, _Connection] = {}
+
+    def admit(self, protocol: Any) -> bool:
+        """Take note of a new connection; False if there are too many."""
+        if len(self._connections) >= self._limit:
+            return False
+        self._connections[protocol] = _Connection(self._clock.monotonic())
+        return True
+
+    @contextlib.contextmanager
+    def serving(self, protocol: Any) -> Iterator[None]:
+        """While a request of this connection is answered it is not idle."""
+        connection = self._connections.get(protocol)
+        if connection is None:
+            yield
+            return
+        connection.busy += 1
+        connection.served = True
+        try:
+            yield
+        finally:
+            connection.busy -= 1
+            connection.since = self._clock.monotonic()
+
+    def sweep(self) -> None:
+        """Forget closed connections and end those that sent no request in time."""
+        now = self._clock.monotonic()
+        for protocol, connection in list(self._connections.items()):
+            allowed = IDLE_SECONDS if connection.served else HANDSHAKE_SECONDS
+            # Until TLS is agreed upon there is no transport; asyncio's own time-out ends such a connection.
+            waiting = now - connection.since
+            if protocol.transport is None:
+                if connection.served or waiting > 2 * HANDSHAKE_SECONDS:
+                    del self._connections[protocol]
+            elif not connection.busy and waiting > allowed:
+                protocol.transport.abort()
+                del self._connections[protocol]
+
+
+class _Refusing(asyncio.Protocol):
+    """Closes a connection that is one too many."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.close()
+
+
+class Listening:
+    """One application on one address."""
+
+    def __init__(self, app: web.Application, guard: Guard, context: ssl.SSLContext | None) -> None:
+        self._runner = web.AppRunner(app, access_log=None, auto_decompress=False, keepalive_timeout=30)
+        self._guard = guard
+        self._context = context
+        self._server: asyncio.Server | None = None
+        self.port = 0
+
+    async def start(self, host: str, port: int) -> None:
+        """Listen. Raises OSError if the address is taken."""
+        await self._runner.setup()
+        make = self._runner.server
+        assert make is not None
+
+        def factory() -> asyncio.Protocol:
+            protocol = make()
+            return protocol if self._guard.admit(protocol) else _Refusing()
+
+        tls: dict[str, Any] = {}
+        if self._context is not None:
+            tls = {"ssl": self._context, "ssl_handshake_timeout": HANDSHAKE_SECONDS}
+        self._server = await asyncio.get_running_loop().create_server(
+            factory, host, port, backlog=1024, reuse_address=True, **tls
+        )
+        bound: socket.socket = self._server.sockets[0]
+        self.port = bound.getsockname()[1]
+
+    def close(self) -> None:
+        """Take no more connections."""
+        if self._server is not None:
+            self._server.close()
+
+    async def stop(self) -> None:
+        """End all connections."""
+        self.close()
+        await self._runner.cleanup()
+
+
+def tls_context(certfile: Path, keyfile: Path) -> ssl.SSLContext:
+    """Return TLS 1.2 or newer with the operator's certificate. Raises ssl.SSLError or OSError."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(certfile, keyfile)
+    return context
