@@ -317,7 +317,9 @@ def _reachable(programs: Path, folder: Path, user: pwd.struct_passwd | None) -> 
     """Return the programs' folder, or that of a copy if they lie in a folder that only root may enter."""
     if user is None or _open_to_all(programs):
         return programs
-    tree = programs.parents[4]  # TREE/usr/lib/postgresql/15/bin
+    if programs.parts[-5:-2] != ("usr", "lib", "postgresql") or len(programs.parts) < 7:
+        raise PostgresError(f"{user.pw_name} may not enter {programs}")
+    tree = programs.parents[4]  # of a package that was unpacked: TREE/usr/lib/postgresql/15/bin
     copy = folder / "programs"
     shutil.copytree(tree, copy, symlinks=True, ignore_dangling_symlinks=True)
     return copy / programs.relative_to(tree)
