@@ -153,7 +153,9 @@ class Ras:
             try:
                 context = tls_context(Path(self.settings.certfile), Path(self.settings.keyfile))
             except (OSError, ssl.SSLError) as error:
-                raise SettingsError("certfile and keyfile are no certificate with its key (PEM)") from error
+                raise SettingsError(
+                    "certfile and keyfile are no certificate with its key (PEM)"
+                ) from error
         for listener, setting in (
             (Listener.PUBLIC, "listen"),
             (Listener.LOCAL, "local_listen"),
@@ -199,7 +201,11 @@ class Ras:
             self._sockets_closed = False
             return
         since = self.store.failing_since
-        if since is not None and self.clock.monotonic() - since >= DATABASE_PATIENCE and not self._sockets_closed:
+        if (
+            since is not None
+            and self.clock.monotonic() - since >= DATABASE_PATIENCE
+            and not self._sockets_closed
+        ):
             _LOGGER.error("no database for %.0f s: closing all sockets", DATABASE_PATIENCE)
             self._sockets_closed = True
             self.hub.close_all(CLOSE_NOT_READY)
@@ -219,7 +225,9 @@ class Ras:
         while self.relay.open_count() and loop.time() < end - 2:
             await asyncio.sleep(0.05)
         closing = self.hub.closers(CLOSE_RESTART) + self.gateways.closers(CLOSE_RESTART)
-        await asyncio.gather(*(self._close_soon(close, max(end - loop.time(), 0.0)) for close in closing))
+        await asyncio.gather(
+            *(self._close_soon(close, max(end - loop.time(), 0.0)) for close in closing)
+        )
 
     async def _close_soon(self, close: Callable[[], None], seconds: float) -> None:
         await asyncio.sleep(random.uniform(0, min(seconds, 2.0)))  # noqa: S311  spreads load, no secret

@@ -88,7 +88,13 @@ def split_address(text: str, setting: str) -> tuple[str, int] | None:
 
 def _check_origin(text: str, setting: str) -> None:
     parts = urlsplit(text)
-    if parts.scheme != "https" or not parts.hostname or parts.username or parts.query or parts.fragment:
+    if (
+        parts.scheme != "https"
+        or not parts.hostname
+        or parts.username
+        or parts.query
+        or parts.fragment
+    ):
         raise SettingsError(f"{setting} must be an https address without user, query or fragment")
 
 
@@ -107,7 +113,9 @@ def check(settings: Settings) -> Settings:
     try:
         proxies = settings.proxies
     except ValueError as error:
-        raise SettingsError("trusted_proxies must be addresses or networks such as 192.0.2.0/24") from error
+        raise SettingsError(
+            "trusted_proxies must be addresses or networks such as 192.0.2.0/24"
+        ) from error
     if any(network.prefixlen == 0 for network in proxies):
         raise SettingsError("trusted_proxies must not be everybody: name the proxy's own address")
     if settings.public_url:
@@ -127,8 +135,12 @@ def check(settings: Settings) -> Settings:
         raise SettingsError("metrics_listen must be a loopback or private address")
     if settings.smtp_host and not settings.smtp_sender:
         raise SettingsError("smtp_sender is needed when smtp_host is set")
-    if settings.database_url and not settings.database_url.startswith(("postgresql+psycopg://", "sqlite:///")):
-        raise SettingsError("database_url must begin with postgresql+psycopg:// (or be empty, for SQLite)")
+    if settings.database_url and not settings.database_url.startswith(
+        ("postgresql+psycopg://", "sqlite:///")
+    ):
+        raise SettingsError(
+            "database_url must begin with postgresql+psycopg:// (or be empty, for SQLite)"
+        )
     for name in ("relays_per_minute", "messages_per_second", "sockets_per_user", "sockets"):
         if getattr(settings, name) < 1:
             raise SettingsError(f"{name} must be at least 1")
@@ -179,7 +191,9 @@ def _from_file(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise SettingsError(f"{path.name} cannot be read: {error.strerror}") from error
     except ValueError as error:
-        raise SettingsError(f"{path.name} is not valid {path.suffix.removeprefix('.') or 'TOML'}") from error
+        raise SettingsError(
+            f"{path.name} is not valid {path.suffix.removeprefix('.') or 'TOML'}"
+        ) from error
     if not isinstance(found, dict):
         raise SettingsError(f"{path.name} must hold settings by name")
     return {key: value for key, value in found.items() if value is not None}

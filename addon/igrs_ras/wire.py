@@ -19,7 +19,10 @@ DEPTH = 12  # the deepest message of the interface has 5 levels
 
 Id = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}$", description="32 lower-case hex digits")]
 Device = Annotated[
-    str, msgspec.Meta(pattern=r"^[0-9A-F]{12}$", description="device identifier: 12 upper-case hex digits")
+    str,
+    msgspec.Meta(
+        pattern=r"^[0-9A-F]{12}$", description="device identifier: 12 upper-case hex digits"
+    ),
 ]
 Ulid = Annotated[str, msgspec.Meta(pattern=r"^[0-7][0-9A-HJKMNP-TV-Z]{25}$", description="ULID")]
 Millis = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1, description="milliseconds since 1970")]
@@ -28,7 +31,9 @@ _ID = re.compile(r"[0-9a-f]{32}")
 _DEVICE = re.compile(r"[0-9A-F]{12}")
 
 
-class Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+class Body(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True
+):
     """Base of every request and message body. An unknown field is an error, so nothing can be smuggled in."""
 
 
@@ -99,7 +104,9 @@ def _deep(text: str) -> bool:
 def _clean(value: Any) -> bool:
     """Tell whether no text in it has a NUL or half a surrogate pair, which databases and UTF-8 refuse."""
     if isinstance(value, str):
-        return "\x00" not in value and not any("\ud800" <= character <= "\udfff" for character in value)
+        return "\x00" not in value and not any(
+            "\ud800" <= character <= "\udfff" for character in value
+        )
     if isinstance(value, dict):
         return all(_clean(key) and _clean(item) for key, item in value.items())
     if isinstance(value, list):
@@ -147,4 +154,6 @@ def encode(value: object) -> bytes:
 
 def canonical(value: dict[str, Any]) -> bytes:
     """Write JSON that two programs write alike: keys sorted, no spaces, ASCII. For digests and signatures."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
+    ).encode()

@@ -39,7 +39,9 @@ def owner(connection: Connection, site: str, user: str) -> Row[Any]:
 
 def device(connection: Connection, site: str, identifier: str) -> Row[Any]:
     """Return a lock of the site. Refuses (21) what is not there."""
-    row = connection.execute(select(locks).where(locks.c.site == site, locks.c.device == identifier)).first()
+    row = connection.execute(
+        select(locks).where(locks.c.site == site, locks.c.device == identifier)
+    ).first()
     if row is None:
         raise Refused(Status.NOT_FOUND)
     return row

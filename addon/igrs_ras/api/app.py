@@ -42,7 +42,9 @@ HSTS = "max-age=31536000"
 type _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def make_app(ras: Ras, listener: Listener, routes: Iterable[Route], guard: Guard) -> web.Application:
+def make_app(
+    ras: Ras, listener: Listener, routes: Iterable[Route], guard: Guard
+) -> web.Application:
     """Return the application of one listener."""
     border = _Border(ras, listener, guard)
     app = web.Application(client_max_size=BODY_LIMIT, middlewares=[border.middleware])
@@ -83,14 +85,18 @@ class _Border:
             response.set_status(405)
             response.headers[hdrs.ALLOW] = error.headers[hdrs.ALLOW]
         except web.HTTPException as error:
-            response = refusal(Refused(Status.NOT_FOUND if error.status == 404 else Status.MALFORMED))
+            response = refusal(
+                Refused(Status.NOT_FOUND if error.status == 404 else Status.MALFORMED)
+            )
         except Exception:
             # The traceback is for the operator; the caller learns only that it happened.
             _LOGGER.exception("a request failed")
             response = refusal(Refused(Status.FAILED))
         resource = request.match_info.route.resource
         template = resource.canonical if resource is not None else "none"
-        self._ras.metrics.request(template, request.method, response.status, time.perf_counter() - started)
+        self._ras.metrics.request(
+            template, request.method, response.status, time.perf_counter() - started
+        )
         if not response.prepared:
             self._headers(request, response)
         return response
@@ -165,7 +171,10 @@ class _Endpoint:
         if len(query) != len(request.query) or not query.keys() <= self._route.query.keys():
             # A token in an address ends in histories and logs; whoever sends one must learn it at once.
             secret = TOKENS & {key.lower() for key in query}
-            raise Refused(Status.MALFORMED, "no secrets in the address" if secret else "unknown query parameter")
+            raise Refused(
+                Status.MALFORMED,
+                "no secrets in the address" if secret else "unknown query parameter",
+            )
         return query
 
     async def _principal(self, request: web.Request) -> Principal:
@@ -190,12 +199,18 @@ class _Endpoint:
         if origin is None and (request.method not in SAFE or self._route.websocket):
             # A browser sends Origin with each of these; something without it must use a bearer token.
             raise Refused(Status.NOT_PERMITTED, "Origin is missing")
-        if origin is not None and origin in self._ras.settings.allowed_origins and not _is_own(self._ras, request, origin):
+        if (
+            origin is not None
+            and origin in self._ras.settings.allowed_origins
+            and not _is_own(self._ras, request, origin)
+        ):
             return ANYBODY  # other origins never act by cookie
         return await self._ras.sessions.resolve(token, "cookie") or ANYBODY
 
     def _own_origin(self, request: web.Request, origin: str) -> None:
-        if not _is_own(self._ras, request, origin) and (request.method not in SAFE or self._route.websocket):
+        if not _is_own(self._ras, request, origin) and (
+            request.method not in SAFE or self._route.websocket
+        ):
             raise Refused(Status.NOT_PERMITTED, "foreign Origin")
 
     def _may_call(self, principal: Principal) -> None:
@@ -217,7 +232,10 @@ class _Endpoint:
 
     async def _body(self, request: web.Request) -> Any:
         assert self._route.body is not None
-        if request.content_type != "application/json" or (request.charset or "utf-8").lower() != "utf-8":
+        if (
+            request.content_type != "application/json"
+            or (request.charset or "utf-8").lower() != "utf-8"
+        ):
             raise Refused(Status.MALFORMED, "Content-Type must be application/json")
         try:
             async with asyncio.timeout(BODY_SECONDS):

@@ -80,7 +80,9 @@ class Listening:
     """One application on one address."""
 
     def __init__(self, app: web.Application, guard: Guard, context: ssl.SSLContext | None) -> None:
-        self._runner = web.AppRunner(app, access_log=None, auto_decompress=False, keepalive_timeout=30)
+        self._runner = web.AppRunner(
+            app, access_log=None, auto_decompress=False, keepalive_timeout=30
+        )
         self._guard = guard
         self._context = context
         self._server: asyncio.Server | None = None

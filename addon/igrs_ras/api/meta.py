@@ -70,7 +70,9 @@ async def get_ready(call: Call[None]) -> None:
         raise Refused(Status.NOT_READY)
 
 
-@table.add("GET", "/api/v1/openapi.json", Who.ANYBODY, summary="This interface as an OpenAPI document")
+@table.add(
+    "GET", "/api/v1/openapi.json", Who.ANYBODY, summary="This interface as an OpenAPI document"
+)
 async def get_openapi(call: Call[None]) -> web.StreamResponse:
     """Answer with the document itself, without the envelope."""
     return web.Response(body=call.ras.openapi(), content_type="application/json")

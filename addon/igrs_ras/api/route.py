@@ -110,8 +110,14 @@ class Table:
             name = handler.__name__  # type: ignore[attr-defined]  # a function, not any callable
             self.routes.append(
                 Route(
-                    method=method, path=path, name=name, clause=clause, summary=summary,
-                    who=frozenset(who), handler=handler, **rest,
+                    method=method,
+                    path=path,
+                    name=name,
+                    clause=clause,
+                    summary=summary,
+                    who=frozenset(who),
+                    handler=handler,
+                    **rest,
                 )
             )
             return handler

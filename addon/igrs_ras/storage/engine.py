@@ -39,7 +39,10 @@ def open_engine(url: str, *, readers: int = 4) -> Engine:
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
         engine = create_engine(
-            parsed, pool_size=readers + 2, max_overflow=0, connect_args={"timeout": 5, "check_same_thread": False}
+            parsed,
+            pool_size=readers + 2,
+            max_overflow=0,
+            connect_args={"timeout": 5, "check_same_thread": False},
         )
         event.listen(engine, "connect", _sqlite_connect)
         event.listen(engine, "begin", _sqlite_begin)
@@ -84,7 +87,9 @@ def claim(connection: Connection) -> None:
     """
     if connection.dialect.name != "postgresql":
         return
-    held = connection.execute(text("SELECT pg_try_advisory_lock(:lock)"), {"lock": SERVER_LOCK}).scalar_one()
+    held = connection.execute(
+        text("SELECT pg_try_advisory_lock(:lock)"), {"lock": SERVER_LOCK}
+    ).scalar_one()
     if not held:
         connection.rollback()
         raise InUseError("another igrs-ras uses this database")

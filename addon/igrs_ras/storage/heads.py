@@ -28,7 +28,9 @@ def genesis(site: str) -> bytes:
 
 def chain(site: str, index: int, before: bytes, entry_hash: bytes) -> bytes:
     """Return `SHA-256("IGRS audit 1" ‖ site 16 ‖ index 8 ‖ hash before 32 ‖ entry hash 32)`."""
-    return hashlib.sha256(LABEL + bytes.fromhex(site) + index.to_bytes(8) + before + entry_hash).digest()
+    return hashlib.sha256(
+        LABEL + bytes.fromhex(site) + index.to_bytes(8) + before + entry_hash
+    ).digest()
 
 
 @dataclass(slots=True)
@@ -45,7 +47,9 @@ class Heads:
         self._chains: dict[str, tuple[int, bytes]] = {}
         self._sequences: dict[str, tuple[int, int]] = {}
         self._added = _Added([], [], [])
-        self.unsigned: dict[str, int] = {}  # site → entries since this process last signed a checkpoint
+        self.unsigned: dict[
+            str, int
+        ] = {}  # site → entries since this process last signed a checkpoint
 
     def mark(self) -> Mark:
         """Return what `back` needs."""
@@ -72,21 +76,33 @@ class Heads:
         self._sequences.clear()
         self._added = _Added([], [], [])
 
-    def add_audit(self, connection: Connection, site: str, what: str, fields: Mapping[str, str | int], now: int) -> int:
+    def add_audit(
+        self,
+        connection: Connection,
+        site: str,
+        what: str,
+        fields: Mapping[str, str | int],
+        now: int,
+    ) -> int:
         """Chain one entry; return its index, from 1."""
         index, before = self.chain_head(connection, site)
         index += 1
         entry = wire.canonical({"time": now, "what": what, **fields}).decode()
         head = chain(site, index, before, hashlib.sha256(entry.encode()).digest())
         self._set(self._chains, site, (index, head))
-        self._added.audit.append({"site": site, "i": index, "hash": head, "entry": entry, "time": now})
+        self._added.audit.append(
+            {"site": site, "i": index, "hash": head, "entry": entry, "time": now}
+        )
         return index
 
     def chain_head(self, connection: Connection, site: str) -> tuple[int, bytes]:
         """Return index and hash of the last entry; (0, genesis) if there is none."""
         if site not in self._chains:
             row = connection.execute(
-                select(audit.c.i, audit.c.hash).where(audit.c.site == site).order_by(audit.c.i.desc()).limit(1)
+                select(audit.c.i, audit.c.hash)
+                .where(audit.c.site == site)
+                .order_by(audit.c.i.desc())
+                .limit(1)
             ).first()
             head = (row.i, bytes(row.hash)) if row else (0, genesis(site))
             self._set(self._chains, site, head)
@@ -126,7 +142,9 @@ class Heads:
         """Return (generation, last number) of a recipient; a new one gets a row."""
         if recipient not in self._sequences:
             row = connection.execute(
-                select(recipients.c.generation, recipients.c.seq).where(recipients.c.name == recipient)
+                select(recipients.c.generation, recipients.c.seq).where(
+                    recipients.c.name == recipient
+                )
             ).first()
             if row is None:
                 generation = connection.execute(select(server.c.generation)).scalar_one()
@@ -135,7 +153,9 @@ class Heads:
                     generation = connection.execute(
                         select(sites.c.generation).where(sites.c.id == site)
                     ).scalar_one()
-                connection.execute(recipients.insert(), {"name": recipient, "generation": generation, "seq": 0})
+                connection.execute(
+                    recipients.insert(), {"name": recipient, "generation": generation, "seq": 0}
+                )
                 self._set(self._sequences, recipient, (generation, 0))
             else:
                 self._set(self._sequences, recipient, (row.generation, row.seq))
@@ -156,7 +176,9 @@ class Heads:
             connection.execute(events.insert(), added.events)
             last = {row["recipient"]: row["seq"] for row in added.events}
             connection.execute(
-                recipients.update().where(recipients.c.name == bindparam("b_name")).values(seq=bindparam("b_seq")),
+                recipients.update()
+                .where(recipients.c.name == bindparam("b_name"))
+                .values(seq=bindparam("b_seq")),
                 [{"b_name": name, "b_seq": seq} for name, seq in last.items()],
             )
         return [(row["recipient"], row["seq"], row["envelope"]) for row in added.events]

@@ -43,7 +43,9 @@ class Transaction:
         self.callbacks: list[Callable[[], None]] = []
 
     def execute(
-        self, statement: Executable, values: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
+        self,
+        statement: Executable,
+        values: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
     ) -> CursorResult[Any]:
         """Run a statement. With a sequence of values it runs for each."""
         return self.connection.execute(statement, values)  # type: ignore[return-value]  # Core returns cursors
@@ -55,8 +57,14 @@ class Transaction:
         """
         return self._heads.add_audit(self.connection, site, what, fields, self.now)
 
-    def push(  # noqa: D417  the fields are those of clause 7.7
-        self, recipient: str, kind: str, body: Mapping[str, Any], *, sender: str = "server", lock: str = ""
+    def push(
+        self,
+        recipient: str,
+        kind: str,
+        body: Mapping[str, Any],
+        *,
+        sender: str = "server",
+        lock: str = "",
     ) -> int:
         """Add a durable event (clause 7.7) for "user:<id>" or "gateway:<site>"; return its sequence number."""
         return self._heads.add_event(self.connection, recipient, kind, body, sender, lock, self.now)
@@ -226,7 +234,11 @@ class Store:
             self._loop.call_soon_threadsafe(self._committed, outcomes, callbacks, events)
 
     def _run_one(
-        self, connection: Connection, job: _Job, outcomes: list[_Outcome], callbacks: list[Callable[[], None]]
+        self,
+        connection: Connection,
+        job: _Job,
+        outcomes: list[_Outcome],
+        callbacks: list[Callable[[], None]],
     ) -> None:
         assert job.run is not None
         transaction = Transaction(connection, self.heads, self._clock.now_ms())

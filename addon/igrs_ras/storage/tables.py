@@ -31,7 +31,9 @@ metadata = MetaData(
 )
 
 
-def _id(name: str, *arguments: ForeignKey, primary_key: bool = False, nullable: bool = False) -> Column[str]:
+def _id(
+    name: str, *arguments: ForeignKey, primary_key: bool = False, nullable: bool = False
+) -> Column[str]:
     return Column(name, String(32), *arguments, primary_key=primary_key, nullable=nullable)
 
 
@@ -40,7 +42,12 @@ def _site(*, primary_key: bool = False) -> Column[str]:
 
 
 def _user(*, primary_key: bool = False, nullable: bool = False) -> Column[str]:
-    return _id("user", ForeignKey("users.id", ondelete="CASCADE"), primary_key=primary_key, nullable=nullable)
+    return _id(
+        "user",
+        ForeignKey("users.id", ondelete="CASCADE"),
+        primary_key=primary_key,
+        nullable=nullable,
+    )
 
 
 def _time(name: str, *, nullable: bool = False) -> Column[int]:
@@ -296,7 +303,9 @@ recipients = Table(
 events = Table(
     "events",
     metadata,
-    Column("recipient", String(40), ForeignKey("recipients.name", ondelete="CASCADE"), primary_key=True),
+    Column(
+        "recipient", String(40), ForeignKey("recipients.name", ondelete="CASCADE"), primary_key=True
+    ),
     Column("seq", BigInteger, primary_key=True, autoincrement=False),
     Column("envelope", LargeBinary, nullable=False),
     _time("time"),
