@@ -22,6 +22,7 @@ from igrs_ras.api.route import Listener
 from igrs_ras.audit import Checkpoints
 from igrs_ras.clock import Clock, SystemClock
 from igrs_ras.control import Control
+from igrs_ras.discovery import AppDiscovery
 from igrs_ras.gateways import Gateways
 from igrs_ras.hub import Hub
 from igrs_ras.identity import ServerIdentity, load_identity
@@ -91,6 +92,7 @@ class Ras:
         self.boot = Boot(self)
         self.checkpoints = Checkpoints(self)
         self.control = Control(self)
+        self.discovery = AppDiscovery(self)
         self._services: list[Service] = [
             self.boot, self.metrics, self.throttle, self.mailer, self.passwords, self.sessions, self.passkeys,
             self.hub, self.states, self.relay, self.gateways, self.sites, self.joins, self.checkpoints, self.control,
@@ -139,6 +141,7 @@ class Ras:
                 self._started.append(service)
             if listen:
                 await self._listen()
+                await self.discovery.announce()
         except BaseException:
             await self.close()
             raise
