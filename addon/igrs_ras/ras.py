@@ -225,8 +225,7 @@ class Ras:
             listening.close()
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
-        while self.relay.open_count() and loop.time() < end - 2:
-            await asyncio.sleep(0.05)
+        await self.relay.idle(max(seconds - 2, 0.0))
         closing = self.hub.closers(CLOSE_RESTART) + self.gateways.closers(CLOSE_RESTART)
         await asyncio.gather(
             *(self._close_soon(close, max(end - loop.time(), 0.0)) for close in closing)

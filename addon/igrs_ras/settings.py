@@ -133,6 +133,11 @@ def check(settings: Settings) -> Settings:
     metrics = addresses["metrics_listen"]
     if metrics and not _private(metrics[0]):
         raise SettingsError("metrics_listen must be a loopback or private address")
+    _check_values(settings)
+    return settings
+
+
+def _check_values(settings: Settings) -> None:
     if settings.smtp_host and not settings.smtp_sender:
         raise SettingsError("smtp_sender is needed when smtp_host is set")
     if settings.database_url and not settings.database_url.startswith(
@@ -144,7 +149,6 @@ def check(settings: Settings) -> Settings:
     for name in ("relays_per_minute", "messages_per_second", "sockets_per_user", "sockets"):
         if getattr(settings, name) < 1:
             raise SettingsError(f"{name} must be at least 1")
-    return settings
 
 
 def _loopback(host: str) -> bool:

@@ -117,16 +117,14 @@ def _clean(value: Any) -> bool:
 def loads(data: bytes | str) -> Any:
     """Read strict JSON. Raises Refused(MALFORMED) without repeating the input."""
     try:
-        text = data if isinstance(data, str) else data.decode()
+        text = (data if isinstance(data, str) else data.decode()).strip(" \t\r\n")
         if text.count("{") + text.count("[") > DEPTH and _deep(text):
             raise Refused(Status.MALFORMED, "nested too deeply")
-        value, end = _STRICT.raw_decode(text.strip(" \t\r\n"))
-        if end != len(text.strip(" \t\r\n")):
-            raise ValueError("something follows")
-        if "\\u" in text and not _clean(value):
-            raise ValueError("a character that is none")
+        value, end = _STRICT.raw_decode(text)
     except (ValueError, RecursionError) as error:
         raise Refused(Status.MALFORMED, "not JSON") from error
+    if end != len(text) or ("\\u" in text and not _clean(value)):
+        raise Refused(Status.MALFORMED, "not JSON")
     return value
 
 

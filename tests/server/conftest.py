@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import shutil
 import time
 from dataclasses import dataclass
@@ -198,8 +199,6 @@ async def start_ras(clock: MovedClock) -> AsyncIterator[Callable[[Settings], Awa
 
 def make_ras(settings: Settings, clock: MovedClock) -> Ras:
     """A server that takes loopback for the Supervisor's network."""
-    import ipaddress
-
     return Ras(
         settings, clock, local_networks=[ipaddress.ip_network("127.0.0.0/8")], tick_seconds=0.2
     )

@@ -16,6 +16,7 @@ from igrs_ras import wire
 from igrs_ras.api import address
 from igrs_ras.api.route import ANYBODY, Call, Listener, Principal, Route, Who
 from igrs_ras.status import Refused, Status
+from igrs_ras.wire import Body
 
 if TYPE_CHECKING:
     from igrs_ras.api.listen import Guard
@@ -152,7 +153,7 @@ class _Endpoint:
             ras=self._ras,
             request=request,
             principal=principal,
-            body=await self._body(request) if route.body is not None else None,
+            body=await self._body(request, route.body) if route.body is not None else None,
             path=path,
             query=query,
             address=self._address(request),
@@ -230,8 +231,7 @@ class _Endpoint:
                 raise Refused(Status.NOT_FOUND)
         return path
 
-    async def _body(self, request: web.Request) -> Any:
-        assert self._route.body is not None
+    async def _body(self, request: web.Request, kind: type[Body]) -> Any:
         if (
             request.content_type != "application/json"
             or (request.charset or "utf-8").lower() != "utf-8"
@@ -242,7 +242,7 @@ class _Endpoint:
                 data = await request.read()
         except TimeoutError as error:
             raise Refused(Status.MALFORMED, "the body came too slowly") from error
-        return wire.decode(data, self._route.body)
+        return wire.decode(data, kind)
 
     def _address(self, request: web.Request) -> str:
         forwarded = request.headers.getall(hdrs.X_FORWARDED_FOR, [])

@@ -91,11 +91,10 @@ class Listening:
     async def start(self, host: str, port: int) -> None:
         """Listen. Raises OSError if the address is taken."""
         await self._runner.setup()
-        make = self._runner.server
-        assert make is not None
+        make: Any = self._runner.server
 
         def factory() -> asyncio.Protocol:
-            protocol = make()
+            protocol: asyncio.Protocol = make()
             return protocol if self._guard.admit(protocol) else _Refusing()
 
         tls: dict[str, Any] = {}

@@ -42,9 +42,8 @@ def _types(routes: list[Route]) -> list[Any]:
     found: dict[str, Any] = {}
     for route in routes:
         for kind in (route.body, route.answer):
-            if kind is not None:
-                if found.setdefault(kind.__name__, kind) is not kind:
-                    raise ValueError(f"two types of the interface are named {kind.__name__}")
+            if kind is not None and found.setdefault(kind.__name__, kind) is not kind:
+                raise ValueError(f"two types of the interface are named {kind.__name__}")
     return list(found.values())
 
 

@@ -76,7 +76,7 @@ class Transaction:
 
 @dataclass(slots=True)
 class _Job:
-    run: WriteJob[Any] | None
+    run: WriteJob[Any] | None  # this or bulk
     bulk: BulkJob[Any, Any] | None
     item: Any
     future: asyncio.Future[Any]
@@ -240,7 +240,6 @@ class Store:
         outcomes: list[_Outcome],
         callbacks: list[Callable[[], None]],
     ) -> None:
-        assert job.run is not None
         transaction = Transaction(connection, self.heads, self._clock.now_ms())
         mark = self.heads.mark()
         savepoint = connection.begin_nested()
