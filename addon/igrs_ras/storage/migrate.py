@@ -8,7 +8,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, inspect, text
 
@@ -78,7 +78,7 @@ def prepare(
         )
     sqlite = engine.dialect.name == "sqlite"
     if found is not None and sqlite:
-        copied = copy_sqlite(Path(str(engine.url.database)), found)
+        copied = copy_sqlite(Path(str(engine.url.database)), settings.folder, found)
         _LOGGER.info("the database was copied to %s before migrating", copied.name)
     with _alone(engine) as connection:
         found = schema_of(connection)  # somebody may have been faster
@@ -139,8 +139,7 @@ def _alone(engine: Engine) -> Iterator[Connection]:
         if engine.dialect.name == "sqlite":
             # Off, because changing a table means replacing it, and dropping the old one would delete what refers to it.
             # It can only be switched outside a transaction.
-            driver = connection.connection.driver_connection
-            assert driver is not None
+            driver: Any = connection.connection.driver_connection
             driver.execute("PRAGMA foreign_keys=OFF")
             try:
                 with connection.execution_options(**WRITER).begin():
@@ -163,8 +162,8 @@ def _alone(engine: Engine) -> Iterator[Connection]:
             yield connection
 
 
-def copy_sqlite(database: Path, revision: str) -> Path:
-    """Copy a SQLite database beside itself, with mode 0600; keep the newest three copies.
+def copy_sqlite(database: Path, folder: Path, revision: str) -> Path:
+    """Copy a SQLite database into the data folder, with mode 0600; keep the newest three copies.
 
     Raises NoSpaceError unless there is room for the copy and for what the migration writes.
     """
@@ -174,23 +173,23 @@ def copy_sqlite(database: Path, revision: str) -> Path:
         if file.exists()
     )
     needed = 3 * size + SPARE  # the copy, the write-ahead log and the grown database
-    free = shutil.disk_usage(database.parent).free
+    free = shutil.disk_usage(folder).free
     if free < needed:
         raise NoSpaceError(
             f"{free // 2**20} MiB are free and migrating needs {needed // 2**20 + 1} MiB:"
             " make room in the data folder, then start again"
         )
-    copy = database.with_name(f"{database.stem}.{time.time_ns() // 1_000_000}.{revision}.copy")
+    copy = folder / f"{database.stem}.{time.time_ns() // 1_000_000}.{revision}.copy"
     part = copy.with_suffix(".part")
-    for left in database.parent.glob(f"{database.stem}.*.part"):
+    for left in folder.glob(f"{database.stem}.*.part"):
         left.unlink()
     os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     with contextlib.closing(sqlite3.connect(database, isolation_level=None)) as source:
         source.execute("VACUUM INTO ?", (str(part),))
     sync(part)
     part.rename(copy)
-    sync(copy.parent)
-    copies = sorted(database.parent.glob(f"{database.stem}.*.copy"))
+    sync(folder)
+    copies = sorted(folder.glob(f"{database.stem}.*.copy"))
     for old in copies[:-COPIES]:
         old.unlink()
     return copy
