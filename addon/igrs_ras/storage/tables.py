@@ -206,7 +206,8 @@ known_devices = Table(
     Index(None, "user"),
 )
 
-# `state`: pending until the home's invitation.done, then active. `role`: owner or member.
+# `state`: pending until the home's invitation.done, then active. `role`: owner or member. `key_number`: of the last
+# keys.update that the home sent for this member.
 members = Table(
     "members",
     metadata,
@@ -214,6 +215,7 @@ members = Table(
     _user(primary_key=True),
     Column("role", String(8), nullable=False),
     Column("state", String(8), nullable=False),
+    Column("key_number", BigInteger, nullable=False, server_default=text("0")),
     _time("created"),
     Index(None, "user"),
 )

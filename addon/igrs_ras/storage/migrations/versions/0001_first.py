@@ -185,6 +185,7 @@ def upgrade() -> None:
         sa.Column("user", sa.String(length=32), nullable=False),
         sa.Column("role", sa.String(length=8), nullable=False),
         sa.Column("state", sa.String(length=8), nullable=False),
+        sa.Column("key_number", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("created", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(
             ["site"], ["sites.id"], name=op.f("fk_members_site"), ondelete="CASCADE"
