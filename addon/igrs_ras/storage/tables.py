@@ -152,6 +152,7 @@ passkeys = Table(
 )
 
 # `kind`: cookie, bearer or join (a browser of an invited person). `full` false: the second step is missing.
+# `proven`: when a password or second factor was last shown in it, which changes of the account need to be recent.
 sessions = Table(
     "sessions",
     metadata,
@@ -163,6 +164,7 @@ sessions = Table(
     _time("created"),
     _time("used"),
     _time("expires"),
+    _time("proven", nullable=True),
     Column("challenge", LargeBinary, nullable=True),
     _time("challenge_expires", nullable=True),
     Index(None, "user"),
