@@ -31,13 +31,11 @@ _ID = re.compile(r"[0-9a-f]{32}")
 _DEVICE = re.compile(r"[0-9A-F]{12}")
 
 
-class Body(
-    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True
-):
+class Body(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
     """Base of every request and message body. An unknown field is an error, so nothing can be smuggled in."""
 
 
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
+class Answer(msgspec.Struct, kw_only=True):
     """Base of every answer's `data`."""
 
 

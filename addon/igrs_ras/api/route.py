@@ -29,6 +29,7 @@ class Listener(StrEnum):
     PUBLIC = "public"
     LOCAL = "local"  # the Supervisor's network: gateways of the same machine
     INGRESS = "ingress"  # Home Assistant's own page
+    METRICS = "metrics"  # the operator's monitoring
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,7 @@ class Table:
         """Register the decorated handler. Its name is the operationId."""
 
         def register(handler: Handler) -> Handler:
-            name = handler.__name__  # type: ignore[attr-defined]  # a function, not any callable
+            name = handler.__name__
             self.routes.append(
                 Route(
                     method=method,

@@ -48,7 +48,7 @@ class Transaction:
         values: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
     ) -> CursorResult[Any]:
         """Run a statement. With a sequence of values it runs for each."""
-        return self.connection.execute(statement, values)  # type: ignore[return-value]  # Core returns cursors
+        return self.connection.execute(statement, values)
 
     def audit(self, site: str, what: str, **fields: str | int) -> int:
         """Add an entry to the site's audit (random ids and codes only, no names); return its index.
@@ -76,7 +76,7 @@ class Transaction:
 
 @dataclass(slots=True)
 class _Job:
-    run: WriteJob[Any] | None  # this or bulk
+    run: Any  # a WriteJob, or None if it is a bulk job's
     bulk: BulkJob[Any, Any] | None
     item: Any
     future: asyncio.Future[Any]
