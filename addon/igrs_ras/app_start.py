@@ -8,12 +8,14 @@ options come the settings; which addresses are listened on is not the user's cho
 import json
 import os
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from igrs_ras.settings import PREFIX
 from igrs_ras.supervisor import TOKEN_VARIABLE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 OPTIONS: Final = Path("/data/options.json")
 CERTIFICATES: Final = Path("/ssl")

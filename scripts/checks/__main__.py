@@ -11,6 +11,7 @@ from . import (
     ROOT,
     Files,
     Finding,
+    app,
     blueprints,
     code,
     icons,
@@ -35,7 +36,11 @@ def findings(folder: Path, source: code.Source | None = None) -> list[Finding]:
         *files.unreadable,
     }
     if folder == INTEGRATION:
-        found |= {*blueprints.check(ROOT / "blueprints"), *scale.check_table(files, ROOT)}
+        found |= {
+            *blueprints.check(ROOT / "blueprints"),
+            *scale.check_table(files, ROOT),
+            *app.check(ROOT),
+        }
     return sorted(found)
 
 
