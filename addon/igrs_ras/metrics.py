@@ -4,9 +4,10 @@ Services call the small functions here when something happened; numbers that a s
 waiting jobs) are read at the scrape. Labels have few, fixed values: anything else is counted as "other".
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
+from aiohttp import hdrs, web
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -18,6 +19,7 @@ from prometheus_client import (
 from prometheus_client.exposition import choose_encoder
 
 if TYPE_CHECKING:
+    from igrs_ras.api.listen import Guard
     from igrs_ras.ras import Ras
 
 RELAY_STATES = frozenset({"answered", "failed", "expired", "unknown"})
@@ -120,4 +122,53 @@ class Metrics:
         """Count a request by its route's template ("none": no route took it), never by the path that was asked for."""
         method = _known(method, METHODS)
         self._requests.labels(method, template, str(status)).inc()
-        self._request_seconds.labels(method, template).observe(seconds)
+        if status != 101:  # a WebSocket lasts as long as it is wanted
+            self._request_seconds.labels(method, template).observe(seconds)
+
+    async def start(self) -> None:
+        """Nothing has to begin: the listener is the server's (see `make_app`)."""
+
+    async def tick(self) -> None:
+        """Nothing is due: numbers are read at the scrape."""
+
+    async def stop(self) -> None:
+        """Nothing has to end."""
+
+    def page(self, accept: str) -> tuple[bytes, str]:
+        """Return all numbers as Prometheus reads them, and the content type that suits an Accept header."""
+        self._read()
+        encode, content_type = choose_encoder(accept)
+        return encode(self.registry), content_type
+
+    def _read(self) -> None:
+        ras = self._ras
+        self._failing.set(ras.store.failing_since is not None)
+
+
+def make_app(ras: Ras, guard: Guard) -> web.Application:
+    """Return the application of `metrics_listen`: numbers for Prometheus, and whether the server lives and is ready."""
+
+    @web.middleware
+    async def border(
+        request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        with guard.serving(request.protocol):
+            return await handler(request)
+
+    async def numbers(request: web.Request) -> web.Response:
+        body, content_type = ras.metrics.page(request.headers.get(hdrs.ACCEPT, ""))
+        return web.Response(body=body, headers={hdrs.CONTENT_TYPE: content_type})
+
+    async def health(_request: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def ready(_request: web.Request) -> web.Response:
+        if ras.ready():
+            return web.Response(text="ready\n")
+        return web.Response(status=503, text="not ready\n")
+
+    app = web.Application(middlewares=[border], client_max_size=1024)
+    app.router.add_get("/metrics", numbers)
+    app.router.add_get("/healthz", health)
+    app.router.add_get("/readyz", ready)
+    return app

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import random
 import signal
 import ssl
@@ -15,7 +16,7 @@ from igrs_ras.accounts.passwords import Passwords
 from igrs_ras.accounts.sessions import Sessions
 from igrs_ras.accounts.throttle import Throttle
 from igrs_ras.api import openapi
-from igrs_ras.api.address import SUPERVISOR_NETWORK
+from igrs_ras.api.address import SUPERVISOR, SUPERVISOR_NETWORK
 from igrs_ras.api.app import make_app
 from igrs_ras.api.listen import Guard, Listening, tls_context
 from igrs_ras.api.route import Listener
@@ -36,6 +37,7 @@ from igrs_ras.states import States
 from igrs_ras.storage.engine import FolderLock, InUseError, open_engine
 from igrs_ras.storage.migrate import prepare
 from igrs_ras.storage.store import Store
+from igrs_ras.supervisor import TOKEN_VARIABLE
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -67,11 +69,14 @@ class Ras:
         clock: Clock | None = None,
         *,
         local_networks: Sequence[Network] = (SUPERVISOR_NETWORK,),
+        ingress_peer: str | None = None,
         tick_seconds: float = 1.0,
     ) -> None:
         self.settings = settings
         self.clock = clock or SystemClock()
         self.local_networks = list(local_networks)
+        # Without a Supervisor there is no ingress, and nobody could be told from it.
+        self._ingress_peer = ingress_peer or (SUPERVISOR if os.environ.get(TOKEN_VARIABLE) else "")
         self.draining = False
         self.ports: dict[Listener, int] = {}
         self.store: Store
@@ -148,7 +153,7 @@ class Ras:
         self._ticking = asyncio.create_task(self._tick())
 
     async def _listen(self) -> None:
-        from igrs_ras import ingress  # noqa: PLC0415  after the parts that it imports
+        from igrs_ras import ingress, metrics  # noqa: PLC0415  after the parts that it imports
         from igrs_ras.api.routes import ROUTES  # noqa: PLC0415  likewise
 
         context: ssl.SSLContext | None = None
@@ -163,17 +168,28 @@ class Ras:
             (Listener.PUBLIC, "listen"),
             (Listener.LOCAL, "local_listen"),
             (Listener.INGRESS, "ingress_listen"),
+            (Listener.METRICS, "metrics_listen"),
         ):
             address = split_address(getattr(self.settings, setting), setting)
             if address is None:
+                continue
+            if listener is Listener.INGRESS and not self._ingress_peer:
+                _LOGGER.warning("ingress_listen is for the app of Home Assistant; it stays shut")
                 continue
             guard = Guard(self.clock, self.settings.sockets)
             self._guards.append(guard)
             if listener is Listener.INGRESS:
                 app = ingress.make_app(self, guard)
+            elif listener is Listener.METRICS:
+                app = metrics.make_app(self, guard)
             else:
                 app = make_app(self, listener, ROUTES, guard)
-            listening = Listening(app, guard, context if listener is Listener.PUBLIC else None)
+            listening = Listening(
+                app,
+                guard,
+                context if listener is Listener.PUBLIC else None,
+                peer=self._ingress_peer if listener is Listener.INGRESS else "",
+            )
             self._listening[listener] = listening
             await listening.start(*address)
             self.ports[listener] = listening.port
@@ -221,8 +237,9 @@ class Ras:
     async def drain(self, seconds: float = DRAIN_SECONDS) -> None:
         """Stop taking work, let relays end, close sockets with a random delay so that not all come back at once."""
         self.draining = True
-        for listening in self._listening.values():
-            listening.close()
+        for listener, listening in self._listening.items():
+            if listener is not Listener.METRICS:  # its readyz says that the server is stopping
+                listening.close()
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
         await self.relay.idle(max(seconds - 2, 0.0))
@@ -264,9 +281,8 @@ async def serve(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     await ras.open()
-    _LOGGER.info(
-        "ready", extra={"listeners": {str(listener): port for listener, port in ras.ports.items()}}
-    )
+    listeners = [f"{listener} {port}" for listener, port in ras.ports.items()]
+    _LOGGER.info("ready", extra={"listeners": listeners})
     waits = [asyncio.create_task(stopping.wait()), asyncio.create_task(ras.failed.wait())]
     await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     for wait in waits:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from igrs_ras.settings import Network
 
 SUPERVISOR_NETWORK = ipaddress.ip_network("172.30.32.0/23")
+SUPERVISOR = "172.30.32.2"  # where ingress comes from
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
 
 type Address = ipaddress.IPv4Address | ipaddress.IPv6Address

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,15 +76,42 @@ class _Refusing(asyncio.Protocol):
         transport.close()
 
 
-class Listening:
-    """One application on one address."""
+class _PeerOnly(asyncio.Protocol):
+    """Lets HTTP have a connection only if it comes from one address, so that nothing that others send is ever read."""
 
-    def __init__(self, app: web.Application, guard: Guard, context: ssl.SSLContext | None) -> None:
+    def __init__(self, peer: str, make: Callable[[], asyncio.Protocol]) -> None:
+        self._peer = peer
+        self._make = make
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        name = transport.get_extra_info("peername")
+        # As text: what is written otherwise (IPv4 inside IPv6) is refused too.
+        if not name or name[0] != self._peer:
+            transport.abort()
+            return
+        protocol = self._make()
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)
+
+
+class Listening:
+    """One application on one address. With a `peer`, for connections from that address only."""
+
+    def __init__(
+        self,
+        app: web.Application,
+        guard: Guard,
+        context: ssl.SSLContext | None = None,
+        *,
+        peer: str = "",
+    ) -> None:
         self._runner = web.AppRunner(
             app, access_log=None, auto_decompress=False, keepalive_timeout=30
         )
         self._guard = guard
         self._context = context
+        self._peer = peer
         self._server: asyncio.Server | None = None
         self.port = 0
 
@@ -97,11 +124,19 @@ class Listening:
             protocol: asyncio.Protocol = make()
             return protocol if self._guard.admit(protocol) else _Refusing()
 
+        def from_peer() -> asyncio.Protocol:
+            return _PeerOnly(self._peer, factory)
+
         tls: dict[str, Any] = {}
         if self._context is not None:
             tls = {"ssl": self._context, "ssl_handshake_timeout": HANDSHAKE_SECONDS}
         self._server = await asyncio.get_running_loop().create_server(
-            factory, host, port, backlog=1024, reuse_address=True, **tls
+            from_peer if self._peer else factory,
+            host,
+            port,
+            backlog=1024,
+            reuse_address=True,
+            **tls,
         )
         bound: socket.socket = self._server.sockets[0]
         self.port = bound.getsockname()[1]
