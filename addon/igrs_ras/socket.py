@@ -54,7 +54,7 @@ _REPLIES = frozenset({"ok", "refused"})
 _EMPTY: Mapping[str, Any] = {}
 
 
-class Message(wire.Body, frozen=True):
+class Message(wire.Body):
     """Clause 7.7's envelope as a peer sends it. Who it is from and when it came is the server's to say."""
 
     id: wire.Ulid
