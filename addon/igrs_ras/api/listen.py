@@ -7,7 +7,7 @@ import ssl
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import web
 
@@ -84,15 +84,15 @@ class _PeerOnly(asyncio.Protocol):
         self._make = make
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        name = transport.get_extra_info("peername")
+        connection = cast("asyncio.Transport", transport)
+        name = connection.get_extra_info("peername")
         # As text: what is written otherwise (IPv4 inside IPv6) is refused too.
         if not name or name[0] != self._peer:
-            transport.abort()
+            connection.abort()
             return
         protocol = self._make()
-        transport.set_protocol(protocol)
-        protocol.connection_made(transport)
+        connection.set_protocol(protocol)
+        protocol.connection_made(connection)
 
 
 class Listening:
