@@ -166,11 +166,9 @@ class PostgresCluster:
         if self._server is None or self._frozen:
             return
         server = psutil.Process(self._server.pid)
-        server.suspend()  # first, so that it starts no more processes
+        _suspend([server])  # first, so that it starts no more processes
         self._frozen = [server, *server.children(recursive=True)]
-        for process in self._frozen[1:]:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.suspend()
+        _suspend(self._frozen[1:])
 
     def thaw(self) -> None:
         """Let time go on after `freeze`."""
@@ -325,6 +323,25 @@ def _reachable(programs: Path, folder: Path, user: pwd.struct_passwd | None) -> 
     return copy / programs.relative_to(tree)
 
 
+def _suspend(processes: list[psutil.Process]) -> None:
+    """Stop processes; returns when they do nothing any more, which is a little after they were told."""
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.suspend()
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            while process.status() not in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE):
+                time.sleep(0.001)
+
+
+def ended(process: psutil.Process) -> bool:
+    """Whether a process does nothing any more, although nobody may have asked yet how it ended."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
 def _keep(folder: Path) -> None:
     """Wait until whoever started this is gone, then end the server in a folder and remove it."""
     with contextlib.suppress(OSError):
@@ -337,7 +354,10 @@ def _keep(folder: Path) -> None:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.resume()
             server.send_signal(signal.SIGQUIT)  # unlike SIGKILL this also returns its shared memory
-            for process in psutil.wait_procs(processes, timeout=10)[1]:
+            until = time.monotonic() + 10
+            while not all(map(ended, processes)) and time.monotonic() < until:
+                time.sleep(0.02)
+            for process in processes:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.kill()
     shutil.rmtree(folder, ignore_errors=True)
