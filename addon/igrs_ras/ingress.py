@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING, Any, Final
 from aiohttp import hdrs, web
 from sqlalchemy import Connection, func, select
 
+from igrs_ras import members as people
 from igrs_ras import wire
 from igrs_ras.api.app import refusal, success
 from igrs_ras.status import Refused, Status
+from igrs_ras.storage.store import Transaction
 from igrs_ras.storage.tables import (
     audit,
     checkpoints,
@@ -183,9 +185,7 @@ class _Page:
     async def _answer(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
         try:
             _user(request)
-            if request.path.startswith("/api/") and request.headers.getall(OWN_HEADER, []) != ["1"]:
-                # A form or a link of another page cannot set it, and a script of another origin may not.
-                raise Refused(Status.NOT_PERMITTED, f"{OWN_HEADER} is missing")
+            _own_page(request)
             return await handler(request)
         except Refused as refused:
             return refusal(refused)
@@ -224,13 +224,27 @@ class _Page:
 
     async def remove_member(self, request: web.Request) -> web.StreamResponse:
         """Remove a member, as an owner's DELETE of the public interface does."""
-        user, site = _user(request), _id(request, "site")
-        member = _id(request, "user")
-        raise NotImplementedError
+        admin, site, member = _user(request), _id(request, "site"), _id(request, "user")
+
+        def job(tx: Transaction) -> None:
+            self._admit(tx.connection, site, admin)
+            if not people.end_member(self._ras, tx, site, member, tell_home=True):
+                raise Refused(Status.NOT_FOUND)
+
+        await self._ras.store.write(job)
+        return success(None)
 
     async def withdraw(self, request: web.Request) -> web.StreamResponse:
         """Withdraw an invitation, as an owner's DELETE of the public interface does."""
-        raise NotImplementedError
+        admin, site, invitation = _user(request), _id(request, "site"), _id(request, "invitation")
+
+        def job(tx: Transaction) -> None:
+            self._admit(tx.connection, site, admin)
+            if not people.withdraw(self._ras, tx, site, invitation, tell_home=True):
+                raise Refused(Status.NOT_FOUND)
+
+        await self._ras.store.write(job)
+        return success(None)
 
     def _admit(self, connection: Connection, site: str, user: str) -> None:
         """Refuse (21) who is not named by this site's home. Somebody else's site and no site are answered alike."""
@@ -253,6 +267,12 @@ def _user(request: web.Request) -> str:
     if len(given) != 1 or _USER.fullmatch(given[0]) is None:
         raise Refused(Status.NOT_PERMITTED, "open this page in Home Assistant")
     return given[0]
+
+
+def _own_page(request: web.Request) -> None:
+    """Refuse (20) a call without the page's header: no form or link can set it, no script of another origin may."""
+    if request.path.startswith("/api/") and request.headers.getall(OWN_HEADER, []) != ["1"]:
+        raise Refused(Status.NOT_PERMITTED, f"{OWN_HEADER} is missing")
 
 
 def _id(request: web.Request, name: str) -> str:

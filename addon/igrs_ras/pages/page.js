@@ -82,9 +82,15 @@ async function call(method, path) {
   return answer.data;
 }
 
+// Says it to everybody, and takes the focus that the button had which is gone now.
+function say(...parts) {
+  status.replaceChildren(...parts);
+  if (parts.length) status.focus();
+}
+
 function confirmed(title, text, yes) {
   document.getElementById("ask-title").textContent = title;
-  document.getElementById("ask-text").textContent = text;
+  document.getElementById("ask-text").replaceChildren(...text);
   document.getElementById("ask-yes").textContent = yes;
   ask.returnValue = "no";
   ask.showModal();
@@ -102,17 +108,17 @@ function takeAway(label, aria, question, path, done) {
       await call("DELETE", path);
     } catch (error) {
       button.disabled = false;
-      status.textContent = error.message;
+      say(error.message);
       return;
     }
-    await load(done);
+    await load(...done);
   });
   return button;
 }
 
 function list(title, rows, empty) {
   const card = element("section", { class: "card" });
-  const heading = element("h3", {}, rows.length ? `${title} (${rows.length})` : title);
+  const heading = element("h3", {}, title);
   const shown = element("ul", { class: "rows" }, ...rows.slice(0, FEW));
   card.append(heading, rows.length ? shown : element("p", { class: "quiet" }, empty));
   if (rows.length > FEW) {
@@ -133,6 +139,7 @@ function row(name, small, ...rest) {
   return element("li", {}, element("div", {}, name, element("small", {}, ...small)), ...rest);
 }
 
+const counting = (title, rows) => (rows.length ? `${title} (${rows.length})` : title);
 const counted = (number, one, many) => `${number} ${number === 1 ? one : many}`;
 
 function linkCard(site) {
@@ -154,7 +161,7 @@ function memberRow(site, member) {
   ];
   const question = [
     "Remove this member?",
-    `${member.name} can no longer use this home's locks from away. At the door nothing changes until Home Assistant is told, which happens when it is connected.`,
+    [named(member.name), " can no longer use this home's locks from away. Home Assistant is told, and decides about the door."],
   ];
   return row(
     element("strong", {}, named(member.name)),
@@ -164,7 +171,7 @@ function memberRow(site, member) {
       `Remove ${member.name}`,
       question,
       `api/sites/${site.id}/members/${member.user}`,
-      `${member.name} was removed.`,
+      [named(member.name), " was removed."],
     ),
   );
 }
@@ -178,9 +185,9 @@ function invitationRow(site, invitation) {
     takeAway(
       "Withdraw",
       `Withdraw ${kind.toLowerCase()} ${invitation.id.slice(0, 8)}`,
-      ["Withdraw this invitation?", "It can no longer be used. A new one is made in Home Assistant."],
+      ["Withdraw this invitation?", ["It can no longer be used. A new one is made in Home Assistant."]],
       `api/sites/${site.id}/invitations/${invitation.id}`,
-      "The invitation was withdrawn.",
+      ["The invitation was withdrawn."],
     ),
   );
 }
@@ -204,6 +211,7 @@ function auditRow(site, entry) {
 function auditCard(site) {
   const card = list("Last records", site.audit.map((entry) => auditRow(site, entry)), "Nothing was recorded yet.");
   const { checkpoint } = site;
+  if (!site.audit.length) return card;
   card.append(
     element(
       "p",
@@ -226,9 +234,9 @@ function siteSection(site) {
   }
   section.append(
     linkCard(site),
-    list("Members", site.members.map((one) => memberRow(site, one)), "Nobody uses this home from away."),
-    list("Open invitations", site.invitations.map((one) => invitationRow(site, one)), "There is none."),
-    list("Locks", site.locks.map(lockRow), "No lock may be used from away."),
+    list(counting("Members", site.members), site.members.map((one) => memberRow(site, one)), "Nobody uses this home from away."),
+    list(counting("Open invitations", site.invitations), site.invitations.map((one) => invitationRow(site, one)), "There is none."),
+    list(counting("Locks", site.locks), site.locks.map(lockRow), "No lock may be used from away."),
     auditCard(site),
   );
   return section;
@@ -256,7 +264,7 @@ function failed(error) {
 
 let loading = 0;
 
-async function load(done = "") {
+async function load(...done) {
   const mine = ++loading;
   main.setAttribute("aria-busy", "true");
   let shown;
@@ -272,7 +280,7 @@ async function load(done = "") {
   if (mine !== loading) return; // a later one is on its way
   main.replaceChildren(...shown);
   main.removeAttribute("aria-busy");
-  status.textContent = done;
+  say(...done);
 }
 
 refresh.addEventListener("click", () => load());
