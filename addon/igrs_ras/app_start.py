@@ -62,7 +62,7 @@ def main() -> int:
     if os.environ.get(TOKEN_VARIABLE):
         os.environ.update(environment())
     # Late, since it reads the settings' environment.
-    from igrs_ras.__main__ import main as igrs_ras  # noqa: PLC0415
+    from igrs_ras.cli import main as igrs_ras  # noqa: PLC0415
 
     return igrs_ras()
 

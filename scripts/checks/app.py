@@ -33,6 +33,14 @@ _NO_MORE_RIGHTS: Final = (
     "usb", "uart", "devicetree", "kernel_modules", "realtime", "hassio_api", "homeassistant_api", "stdin", "legacy",
     "docker_api", "auth_api", "journald", "privileged", "devices", "services",
 )  # fmt: skip
+_FIXED: Final = (
+    "data",
+    "database_url",
+    "listen",
+    "local_listen",
+    "ingress_listen",
+    "metrics_listen",
+)
 _OUT_OF_BACKUP: Final = ("ras.sqlite3", "ras.sqlite3-wal", "ras.sqlite3-shm", "boot", "control")
 _IN_BACKUP: Final = ("backup.igrs",)
 _HARDENED: Final = {
@@ -47,10 +55,11 @@ def check(root: Path) -> Iterator[Finding]:
     """Check the app in a copy of the repository."""
     config = yield from _yaml(root, CONFIG)
     repository = yield from _yaml(root, REPOSITORY)
-    yield from shapes.findings(CONFIG, app_config.CONFIG, config)
+    misshapen = list(shapes.findings(CONFIG, app_config.CONFIG, config))
+    yield from misshapen
     yield from shapes.findings(REPOSITORY, app_config.REPOSITORY, repository)
     yield from _one_of_a_name(root)
-    if not config:
+    if misshapen:
         return
     code = root / "addon" / "igrs_ras"
     ports = {name: port for name, port in _listeners(code).items() if port}
@@ -205,6 +214,10 @@ def _options(config: dict[str, Any], fields: dict[str, str]) -> Iterator[Finding
         where = f"schema.{key}"
         if key not in fields:
             yield Finding(CONFIG, where, "is no setting of the server, which stops at one")
+        elif key in _FIXED:
+            yield Finding(
+                CONFIG, where, "is not the user's choice: app_start.py and this file fix it"
+            )
         elif isinstance(kind, list) != fields[key].startswith("list["):
             yield Finding(CONFIG, where, f"does not fit the setting's type, {fields[key]}")
         if app_config.is_optional(kind):

@@ -161,12 +161,13 @@ REPOSITORY: Final = vol.Schema(
     {vol.Required("name"): str, vol.Optional("url"): vol.Url(), vol.Optional("maintainer"): str}
 )
 
+_TEXT: Final = vol.All(str, vol.Length(min=1))
 TRANSLATION: Final = vol.Schema(
     {
         vol.Required("configuration"): {
-            str: {vol.Required("name"): str, vol.Required("description"): str}
+            str: {vol.Required("name"): _TEXT, vol.Required("description"): _TEXT}
         },
-        vol.Required("network"): {str: str},
+        vol.Required("network"): {str: _TEXT},
     }
 )
 
