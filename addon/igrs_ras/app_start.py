@@ -42,6 +42,7 @@ def environment(options: Path = OPTIONS, certificates: Path = CERTIFICATES) -> d
         "LOCAL_LISTEN": LOCAL,
         "INGRESS_LISTEN": INGRESS,
         "METRICS_LISTEN": METRICS,
+        "LOG_FORMAT": "text",  # people read it on the app's page
     }
     for name in ("certfile", "keyfile"):
         if isinstance(file := given.get(name), str) and file:

@@ -1,12 +1,14 @@
 """Lets the Home Assistant of the same machine find this server without typing (docs/ras.md, "App discovery").
 
 The message that the Supervisor keeps holds an enrolment code until a home used it. The code works over the local
-listener only; each start makes a new one and ends the one before, and nothing but its hash is stored.
+listener only. It follows from the server's own key, so nothing but its hash is stored, and it stays the same over
+starts: a dialog that is open in Home Assistant meanwhile keeps a code that works. A restore ends it.
 """
 
 import asyncio
 import hashlib
 import os
+from functools import partial
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, select
@@ -15,9 +17,10 @@ from igrs_ras import codes, wire
 from igrs_ras.api.route import Listener
 from igrs_ras.storage.store import Transaction
 from igrs_ras.storage.tables import enrolments, gateways, server, sites
-from igrs_ras.supervisor import TOKEN_VARIABLE, Discovery, Supervisor
+from igrs_ras.supervisor import ADDRESS, TOKEN_VARIABLE, Discovery, Supervisor
 
 if TYPE_CHECKING:
+    from igrs_ras.identity import ServerIdentity
     from igrs_ras.ras import Ras
 
 SITE_NAME = "Home"
@@ -29,6 +32,7 @@ class AppDiscovery:
 
     def __init__(self, ras: Ras) -> None:
         self._ras = ras
+        self.address = ADDRESS  # the Supervisor's
         self._code: str | None = None
         self._discovery: Discovery | None = None
         self._running: asyncio.Task[None] | None = None
@@ -49,11 +53,11 @@ class AppDiscovery:
         port = self._ras.ports.get(Listener.LOCAL)
         if not token or port is None:
             return
-        self._code = await self._ras.store.write(_new_code)
+        self._code = await self._ras.store.write(partial(_open_code, self._ras.identity))
         self._running = asyncio.create_task(self._run(token, port))
 
     async def _run(self, token: str, port: int) -> None:
-        async with Supervisor(token) as supervisor:
+        async with Supervisor(token, self.address) as supervisor:
             self._discovery = Discovery(
                 supervisor,
                 port=port,
@@ -83,13 +87,14 @@ class AppDiscovery:
             await asyncio.gather(self._running, return_exceptions=True)
 
 
-def _new_code(transaction: Transaction) -> str | None:
-    """Make a code for the home of this machine; None if one is enrolled."""
+def _open_code(identity: ServerIdentity, transaction: Transaction) -> str | None:
+    """Open a code for the home of this machine; None if one is enrolled."""
     local = select(gateways.c.id).where(gateways.c.local, gateways.c.revoked.is_(None))
     transaction.execute(enrolments.delete().where(enrolments.c.local, enrolments.c.used.is_(None)))
     if transaction.execute(local).first() is not None:
         return None
     # A site that an earlier start made and nobody took is taken again.
+    generation = transaction.execute(select(server.c.generation)).scalar_one()
     site = transaction.execute(
         select(sites.c.id)
         .outerjoin(gateways, gateways.c.site == sites.c.id)
@@ -97,20 +102,30 @@ def _new_code(transaction: Transaction) -> str | None:
     ).scalar()
     if site is None:
         site = wire.new_id()
-        generation = transaction.execute(select(server.c.generation)).scalar_one()
         transaction.execute(
             sites.insert().values(
                 id=site, name=SITE_NAME, generation=generation, created=transaction.now
             )
         )
-    raw, text = codes.new()
+    raw = code_of(identity, site, generation)
+    hashed = hashlib.sha256(raw).digest()
+    if transaction.execute(select(enrolments.c.hash).where(enrolments.c.hash == hashed)).first():
+        # Used once already, by a gateway that is gone without a trace.
+        raw, _ = codes.new()
+        hashed = hashlib.sha256(raw).digest()
     transaction.execute(
         enrolments.insert().values(
-            hash=hashlib.sha256(raw).digest(),
+            hash=hashed,
             site=site,
             local=True,
             created=transaction.now,
             expires=transaction.now + CODE_LIFE_MS,
         )
     )
-    return text
+    return codes.write(raw)
+
+
+def code_of(identity: ServerIdentity, site: str, generation: int) -> bytes:
+    """Return the 10 bytes of the code for a site. Ed25519's signature is the same each time, and nobody else's."""
+    signed = b"IGRS discovery 1\0" + bytes.fromhex(site) + generation.to_bytes(8)
+    return hashlib.sha256(identity.sign(signed)).digest()[: codes.BYTES]

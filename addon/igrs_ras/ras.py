@@ -101,6 +101,7 @@ class Ras:
         self._services: list[Service] = [
             self.boot, self.metrics, self.throttle, self.mailer, self.passwords, self.sessions, self.passkeys,
             self.hub, self.states, self.relay, self.gateways, self.sites, self.joins, self.checkpoints, self.control,
+            self.discovery,
         ]  # fmt: skip
         self._started: list[Service] = []
         self._listening: dict[Listener, Listening] = {}
@@ -282,7 +283,8 @@ async def serve(settings: Settings) -> None:
         loop.add_signal_handler(number, stopping.set)
     await ras.open()
     listeners = [f"{listener} {port}" for listener, port in ras.ports.items()]
-    _LOGGER.info("ready", extra={"listeners": listeners})
+    # Home Assistant shows the fingerprint in its dialog: people compare the two.
+    _LOGGER.info("ready", extra={"fingerprint": ras.identity.fingerprint, "listeners": listeners})
     waits = [asyncio.create_task(stopping.wait()), asyncio.create_task(ras.failed.wait())]
     await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     for wait in waits:
