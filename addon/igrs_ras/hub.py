@@ -7,20 +7,24 @@ one, and reads what it missed from the database.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+import logging
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sqlalchemy import Connection, bindparam, delete, func, select
 
-from igrs_ras.socket import REVOKED, SIGN_IN, TOO_MANY, Socket, Sockets
+from igrs_ras.socket import RESTART, REVOKED, SIGN_IN, TOO_MANY, Socket, Sockets
+from igrs_ras.status import Refused
 from igrs_ras.storage.heads import EVENT_LIFE_MS
 from igrs_ras.storage.tables import events, recipients, server, sessions, sites
 
 if TYPE_CHECKING:
     from igrs_ras.ras import Ras
     from igrs_ras.storage.store import Transaction
+
+_LOGGER = logging.getLogger(__name__)
 
 KEPT = 1000  # events kept for a recipient at most
 PAGE = 50  # events read at once for somebody who was away
@@ -165,7 +169,7 @@ class Hub:
         self._clients: dict[str, list[Client]] = {}
         self._feeds: dict[str, list[Feed]] = {}
         self._full: dict[str, int] = {}
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._next_sessions = 0.0
         self._next_old = 0.0
 
@@ -175,7 +179,7 @@ class Hub:
 
     async def stop(self) -> None:
         """Close what is still open."""
-        self.sockets.close_all(1012)
+        self.sockets.close_all(RESTART)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -273,12 +277,16 @@ class Hub:
             for client in clients
         ]
 
-    def spawn(self, work: Any) -> asyncio.Task[Any]:
-        """Run something in the background that ends with the server."""
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run something in the background that ends with the server. That the database is not there is no fault of it."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) and not isinstance(error, Refused):
+            _LOGGER.error("work in the background failed", exc_info=error)
 
     # Events.
 
@@ -292,6 +300,13 @@ class Hub:
         """Hand an event to the recipient's sockets. Called by the bus."""
         for feed in self._feeds.get(event.recipient, ()):
             feed.offer(event)
+
+    async def holds(self, session: str) -> bool:
+        """Tell whether a session is still good."""
+        now = self._ras.clock.now_ms()
+        return bool(
+            await self._ras.store.read(lambda connection: _held(connection, [session], now))
+        )
 
     async def _check_sessions(self) -> None:
         open_ = {client.session for clients in self._clients.values() for client in clients}

@@ -35,6 +35,8 @@ SILENCE = 30.0  # seconds without any message until a peer counts as gone; it pi
 PATIENCE = 2.0  # seconds that a peer has to answer a close
 STUBBORN = 10  # messages over the rate in a row until the socket is closed
 
+RESTART = 1012
+NOT_READY_CODE = 1013
 MALFORMED = 4400
 SIGN_IN = 4401
 REVOKED = 4403

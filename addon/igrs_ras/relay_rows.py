@@ -1,0 +1,186 @@
+"""A relay's two commits: that it was accepted, and how it ended. Each is written for many relays at once.
+
+The right to relay and the record that it was used are one transaction; so are the end and its record. What happens
+between the two is in memory only, so after a crash a relay that was accepted has an unknown outcome.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, delete, select, tuple_
+
+from igrs_ras.status import Refused, Status
+from igrs_ras.storage.store import Transaction
+from igrs_ras.storage.tables import grants, members, relays, sessions, sites
+
+KEPT_MS = 24 * 3600 * 1000
+
+type Name = tuple[str, str, str, str]  # user, site, device, key
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """A relay that a client wants to open. `hash` is the SHA-256 of its first message."""
+
+    name: Name
+    session: str
+    hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A relay of this name was opened before: its hash and where it stands."""
+
+    hash: bytes
+    state: str
+    code: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a relay ended: answered, failed, expired or unknown, and a code of clause 7.6."""
+
+    name: Name
+    state: str
+    code: int
+
+
+def may_relay(
+    connection: Connection, wanted: Iterable[tuple[str, str, str]]
+) -> set[tuple[str, str, str]]:
+    """Return those (user, site, device) where the user is an active member with the remote right for the lock."""
+    rows = connection.execute(
+        select(grants.c.user, grants.c.site, grants.c.device)
+        .join(members, (members.c.site == grants.c.site) & (members.c.user == grants.c.user))
+        .join(sites, sites.c.id == grants.c.site)
+        .where(
+            tuple_(grants.c.site, grants.c.user, grants.c.device).in_(
+                [(site, user, device) for user, site, device in wanted]
+            ),
+            members.c.state == "active",
+            sites.c.suspended.is_(False),
+        )
+    )
+    return {(row.user, row.site, row.device) for row in rows}
+
+
+def _known(connection: Connection, names: Sequence[Name]) -> dict[Name, Known]:
+    rows = connection.execute(
+        select(relays).where(
+            tuple_(relays.c.user, relays.c.site, relays.c.device, relays.c.key).in_(names)
+        )
+    )
+    return {
+        (row.user, row.site, row.device, row.key): Known(bytes(row.hash), row.state, row.code)
+        for row in rows
+    }
+
+
+def _signed_in(connection: Connection, wanted: Iterable[str], now: int) -> set[str]:
+    return set(
+        connection.execute(
+            select(sessions.c.id).where(
+                sessions.c.id.in_(list(wanted)),
+                sessions.c.full.is_(True),
+                sessions.c.expires > now,
+            )
+        ).scalars()
+    )
+
+
+def accept(tx: Transaction, openings: Sequence[Opening]) -> list[Known | Refused | None]:
+    """Record openings that may be: None. Others are known already, or refused. A bulk job of the store."""
+    names = [opening.name for opening in openings]
+    rights = may_relay(tx.connection, {name[:3] for name in names})
+    signed_in = _signed_in(tx.connection, {opening.session for opening in openings}, tx.now)
+    known = _known(tx.connection, names)
+    results: list[Known | Refused | None] = []
+    rows: list[dict[str, Any]] = []
+    for opening in openings:
+        user, site, device, key = opening.name
+        if opening.session not in signed_in:
+            results.append(Refused(Status.SIGN_IN))
+        elif opening.name[:3] not in rights:
+            results.append(Refused(Status.NOT_FOUND))
+        elif (before := known.get(opening.name)) is not None:
+            results.append(before)
+        else:
+            known[opening.name] = Known(opening.hash, "accepted", Status.DONE)
+            rows.append(
+                {
+                    "user": user, "site": site, "device": device, "key": key, "hash": opening.hash,
+                    "state": "accepted", "code": 0, "created": tx.now, "ended": None,
+                }
+            )  # fmt: skip
+            tx.audit(site, "relay.accepted", user=user, device=device, key=key)
+            results.append(None)
+    if rows:
+        tx.execute(relays.insert(), rows)
+    return results
+
+
+def find(connection: Connection, name: Name) -> Known | None:
+    """Return a relay that was opened before. Refuses (21) a user without the right, as `accept` does."""
+    if not may_relay(connection, [name[:3]]):
+        raise Refused(Status.NOT_FOUND)
+    return _known(connection, [name]).get(name)
+
+
+_END = (
+    relays.update()
+    .where(
+        relays.c.user == bindparam("b_user"),
+        relays.c.site == bindparam("b_site"),
+        relays.c.device == bindparam("b_device"),
+        relays.c.key == bindparam("b_key"),
+    )
+    .values(state=bindparam("b_state"), code=bindparam("b_code"), ended=bindparam("b_ended"))
+)
+
+
+def finish(tx: Transaction, endings: Sequence[Ending]) -> list[None]:
+    """Record ends of relays that have none yet; a second end of the same relay changes nothing. A bulk job."""
+    known = _known(tx.connection, [ending.name for ending in endings])
+    rows: list[dict[str, Any]] = []
+    for ending in endings:
+        before = known.pop(ending.name, None)
+        if before is None or before.state != "accepted":
+            continue
+        user, site, device, key = ending.name
+        rows.append(
+            {
+                "b_user": user, "b_site": site, "b_device": device, "b_key": key,
+                "b_state": ending.state, "b_code": ending.code, "b_ended": tx.now,
+            }
+        )  # fmt: skip
+        tx.audit(
+            site, "relay.ended",
+            user=user, device=device, key=key, outcome=ending.state, code=ending.code,
+        )  # fmt: skip
+    if rows:
+        tx.execute(_END, rows)
+    return [None] * len(endings)
+
+
+def recover(tx: Transaction) -> int:
+    """After a start: nobody knows how relays ended that were under way. Returns how many there were."""
+    rows = tx.execute(
+        select(relays.c.user, relays.c.site, relays.c.device, relays.c.key).where(
+            relays.c.state == "accepted"
+        )
+    ).all()
+    names = [(row.user, row.site, row.device, row.key) for row in rows]
+    for start in range(0, len(names), 200):
+        finish(
+            tx,
+            [Ending(name, "unknown", Status.UNKNOWN) for name in names[start : start + 200]],
+        )
+    return len(names)
+
+
+def prune(tx: Transaction) -> None:
+    """Remove relays older than 24 hours. Their keys are too old to be opened again."""
+    tx.execute(
+        delete(relays).where(relays.c.created < tx.now - KEPT_MS, relays.c.state != "accepted")
+    )
