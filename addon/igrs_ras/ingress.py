@@ -61,6 +61,7 @@ HEADERS: Final = {
         " frame-ancestors 'self'; require-trusted-types-for 'script'; trusted-types 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
+    "Server": "igrs-ras",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
     "Cross-Origin-Resource-Policy": "same-origin",

@@ -50,6 +50,7 @@ class Metrics:
         self._relays = Counter(
             "igrs_ras_relays", "Relays that ended, by how.", ["state"], registry=registry
         )
+        self._relays_open = Gauge("igrs_ras_relays_open", "Relays under way.", registry=registry)
         self._relay_seconds = Histogram(
             "igrs_ras_relay_seconds", "From a relay's acceptance to its first answer.",
             buckets=_RELAY_SECONDS, registry=registry,
@@ -90,14 +91,20 @@ class Metrics:
             "Audit entries that no checkpoint covers yet.",
             registry=registry,
         )
-        self._checkpoint_age = Gauge(
-            "igrs_ras_checkpoint_age_seconds",
-            "Since a checkpoint was last signed; -1: none yet.",
+        self._unsigned_seconds = Gauge(
+            "igrs_ras_audit_unsigned_seconds",
+            "For how long the oldest entry that no checkpoint covers has waited.",
             registry=registry,
         )
         self._failing = Gauge(
             "igrs_ras_database_failing", "1 while the database does not work.", registry=registry
         )
+        self._ready = Gauge("igrs_ras_ready", "1 while requests can be done.", registry=registry)
+        # So that each series is there from the start, and a first one is seen as a rise.
+        for state in sorted(RELAY_STATES):
+            self._relays.labels(state)
+        for result in sorted(SIGN_IN_RESULTS):
+            self._sign_ins.labels(result)
 
     def relay_answered(self, seconds: float) -> None:
         """Count the first message that came back for a relay, this long after its acceptance."""
@@ -126,7 +133,8 @@ class Metrics:
             self._request_seconds.labels(method, template).observe(seconds)
 
     async def start(self) -> None:
-        """Nothing has to begin: the listener is the server's (see `make_app`)."""
+        """Count what the writer commits."""
+        self._ras.store.on_group = self.committed
 
     async def tick(self) -> None:
         """Nothing is due: numbers are read at the scrape."""
@@ -142,7 +150,14 @@ class Metrics:
 
     def _read(self) -> None:
         ras = self._ras
+        self._sockets.labels("user").set(ras.hub.clients)
+        self._sockets.labels("gateway").set(ras.gateways.connected)
+        self._relays_open.set(ras.relay.live)
+        self._passwords.set(ras.passwords.waiting)
+        self._unsigned.set(sum(ras.checkpoints.unsigned().values()))
+        self._unsigned_seconds.set(ras.checkpoints.oldest_seconds())
         self._failing.set(ras.store.failing_since is not None)
+        self._ready.set(ras.ready())
 
 
 def make_app(ras: Ras, guard: Guard) -> web.Application:
