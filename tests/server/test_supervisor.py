@@ -4,72 +4,17 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestServer
 from igrs_ras.supervisor import Discovery, Supervisor, SupervisorError
+from supervisor_double import TOKEN, Double
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-TOKEN = "f00d" * 28
 KEY = "pVvCSGFuH0bWq3PSGx8hHT7vlrJm1Xl6G3o9CqUW4nI="
-
-
-class Double:
-    """The Supervisor, as far as an app without special rights can call it."""
-
-    def __init__(self) -> None:
-        self.message: dict[str, Any] | None = None
-        self.told: list[
-            dict[str, Any]
-        ] = []  # what Home Assistant hears: messages that differ from the one before
-        self.faults: deque[web.Response | None] = deque()  # None: the connection breaks
-        self.news = asyncio.Event()
-        app = web.Application(middlewares=[self._guard])
-        app.router.add_get("/addons/self/info", self._info)
-        app.router.add_post("/discovery", self._discovery)
-        self.server = TestServer(app)
-
-    @web.middleware
-    async def _guard(self, request: web.Request, handler: Any) -> web.StreamResponse:
-        if request.headers.get("Authorization") != f"Bearer {TOKEN}":
-            return web.Response(status=403)
-        if self.faults:
-            fault = self.faults.popleft()
-            if fault is None:
-                assert request.transport
-                request.transport.abort()
-                return web.Response()
-            return fault
-        answer = await handler(request)
-        assert isinstance(answer, web.StreamResponse)
-        return answer
-
-    async def _info(self, request: web.Request) -> web.Response:
-        data = {"slug": "1a2b3c4d_igrs_ras", "hostname": "1a2b3c4d-igrs-ras"}
-        return web.json_response({"result": "ok", "data": data})
-
-    async def _discovery(self, request: web.Request) -> web.Response:
-        body = await request.json()
-        if set(body) != {"service", "config"} or not isinstance(body["config"], dict):
-            return web.json_response({"result": "error", "message": "malformed"}, status=400)
-        if body["service"] != "igrs_lock":
-            return web.json_response({"result": "error", "message": "not listed"}, status=403)
-        if body["config"] != self.message:
-            self.message = body["config"]
-            self.told.append(body["config"])
-        self.news.set()
-        return web.json_response({"result": "ok", "data": {"uuid": "0" * 32}})
-
-    async def heard(self) -> dict[str, Any]:
-        """Wait for the next message, new or not."""
-        await self.news.wait()
-        self.news.clear()
-        assert self.message is not None
-        return self.message
 
 
 class Desk:
@@ -91,7 +36,7 @@ async def double() -> AsyncIterator[Double]:
 
 @pytest.fixture
 async def supervisor(double: Double) -> AsyncIterator[Supervisor]:
-    async with Supervisor(TOKEN, str(double.server.make_url(""))) as supervisor:
+    async with Supervisor(TOKEN, double.address) as supervisor:
         yield supervisor
 
 
@@ -198,7 +143,7 @@ async def test_a_supervisor_that_is_not_ready_is_asked_again_ever_more_slowly(
 async def test_a_refused_token_is_said_without_the_token(
     double: Double, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with Supervisor("5ec2e7" * 10, str(double.server.make_url(""))) as supervisor:
+    async with Supervisor("5ec2e7" * 10, double.address) as supervisor:
         with pytest.raises(SupervisorError, match="403") as refused:
             await supervisor.hostname()
         said = f"{refused.value!r} {refused.value.__cause__!r} {supervisor!r} {caplog.text}"
