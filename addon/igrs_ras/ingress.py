@@ -19,7 +19,7 @@ from sqlalchemy import Connection, func, select
 
 from igrs_ras import members as people
 from igrs_ras import wire
-from igrs_ras.api.app import refusal, success
+from igrs_ras.api.app import note, refusal, request_id, success
 from igrs_ras.status import Refused, Status
 from igrs_ras.storage.store import Transaction
 from igrs_ras.storage.tables import (
@@ -176,11 +176,7 @@ class _Page:
             response = await self._answer(request, handler)
         for name, value in HEADERS.items():
             response.headers[name] = value
-        resource = request.match_info.route.resource
-        template = f"ingress {resource.canonical}" if resource is not None else "ingress none"
-        self._ras.metrics.request(
-            template, request.method, response.status, time.perf_counter() - started
-        )
+        note(self._ras, request, response, started, prefix="ingress ")
         return response
 
     async def _answer(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
@@ -198,7 +194,7 @@ class _Page:
         except web.HTTPException as error:
             return refusal(Refused(Status.NOT_FOUND if error.status == 404 else Status.MALFORMED))
         except Exception:
-            _LOGGER.exception("a request of the page in Home Assistant failed")
+            _LOGGER.exception("a request failed", extra={"request_id": request_id(request)})
             return refusal(Refused(Status.FAILED))
 
     async def file(self, request: web.Request) -> web.StreamResponse:

@@ -5,6 +5,7 @@ Peer → size and encoding → principal → origin → who may call → path �
 
 import asyncio
 import logging
+import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
 
-from igrs_ras import wire
+from igrs_ras import logs, wire
 from igrs_ras.api import address
 from igrs_ras.api.route import ANYBODY, Call, Listener, Principal, Route, Who
 from igrs_ras.status import Refused, Status
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 
+REQUEST_ID = web.RequestKey("request_id", str)
 BODY_LIMIT = 64 * 1024
 BODY_SECONDS = 10.0
 SESSION_COOKIE = "__Host-igrs"
@@ -91,13 +93,9 @@ class _Border:
             )
         except Exception:
             # The traceback is for the operator; the caller learns only that it happened.
-            _LOGGER.exception("a request failed")
+            _LOGGER.exception("a request failed", extra={"request_id": request_id(request)})
             response = refusal(Refused(Status.FAILED))
-        resource = request.match_info.route.resource
-        template = resource.canonical if resource is not None else "none"
-        self._ras.metrics.request(
-            template, request.method, response.status, time.perf_counter() - started
-        )
+        note(self._ras, request, response, started)
         if not response.prepared:
             self._headers(request, response)
         return response
@@ -259,6 +257,37 @@ def _is_own(ras: Ras, request: web.Request, origin: str) -> bool:
         parts = urlsplit(ras.settings.public_url)
         return origin == f"{parts.scheme}://{parts.netloc}"
     return origin in (f"https://{request.host}", f"{request.scheme}://{request.host}")
+
+
+def request_id(request: web.Request) -> str:
+    """Return a random id that the answer and the log lines of one request have in common."""
+    if REQUEST_ID not in request:
+        request[REQUEST_ID] = secrets.token_hex(4)
+    return request[REQUEST_ID]
+
+
+def note(
+    ras: Ras,
+    request: web.Request,
+    response: web.StreamResponse,
+    started: float,
+    *,
+    prefix: str = "",
+) -> None:
+    """Count and log an answered request by its route's template, never by the path that was asked for."""
+    seconds = time.perf_counter() - started
+    resource = request.match_info.route.resource
+    template = prefix + (resource.canonical if resource is not None else "none")
+    ras.metrics.request(template, request.method, response.status, seconds)
+    if not response.prepared:
+        response.headers["X-Request-Id"] = request_id(request)
+    logs.request(
+        method=request.method,
+        route=template,
+        status=response.status,
+        ms=seconds * 1000,
+        request_id=request_id(request),
+    )
 
 
 def success(answer: Any) -> web.Response:

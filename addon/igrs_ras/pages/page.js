@@ -17,6 +17,7 @@ const WHAT = {
   "lock.registered": "A lock was added",
   "lock.removed": "A lock was removed",
   "member.added": "A member was added",
+  "member.changed": "A member's locks or role changed",
   "member.ended": "A member was removed",
   "member.suspended": "Members wait for the home after a restore",
   "owner.claimed": "An owner code was used",
