@@ -19,7 +19,6 @@ from igrs_ras.prewarm import Prewarm
 from igrs_ras.relay_parts import (
     BrokenError,
     DataBody,
-    Direction,
     GatewayData,
     GatewayEnd,
     GatewayState,
@@ -28,6 +27,7 @@ from igrs_ras.relay_parts import (
     Outcome,
     Part,
     Relay,
+    first_message,
 )
 from igrs_ras.relay_rows import Ending, Known, Name, Opening, accept, find, finish, prune, recover
 from igrs_ras.status import Refused, Status
@@ -73,11 +73,15 @@ class Relays:
             _LOGGER.warning("%d relays were under way: outcome unknown", found)
 
     async def tick(self) -> None:
-        """End those that take too long; forget old ones."""
+        """End those that take too long or whose socket is closing; forget old ones."""
         now = self._ras.clock.monotonic()
         for relay in list(self._live.values()):
-            if relay.recorded and (now - relay.heard >= IDLE or now - relay.opened >= LONGEST):
-                self._break(relay, Status.UNKNOWN if relay.link else Status.EXPIRED)
+            if relay.client.socket.closed is not None:
+                self._break(relay, Status.UNKNOWN)
+            elif relay.link is not None and not self._is_link(relay.link):
+                self._break(relay, Status.GATEWAY_OFFLINE)
+            elif now - relay.heard >= IDLE or now - relay.opened >= LONGEST:
+                self._break(relay, Status.UNKNOWN)
         if now - self._pruned >= PRUNE_SECONDS:
             self._pruned = now
             await self._ras.store.write(prune)
@@ -109,15 +113,7 @@ class Relays:
     async def open(self, client: Client, message: Message) -> None:
         """`relay.open`: check, record, and send on, in this order. Raises Refused."""
         body = message.read(OpenBody)
-        first = Direction()
-        try:
-            new = first.take(body.n, body.data, body.hash)
-        except BrokenError:
-            new = False
-        if not new:
-            raise Refused(
-                Status.MALFORMED, "the first message has n 0, at most 512 bytes, and its own hash"
-            )
+        first = first_message(body)
         now = self._ras.clock.now_ms()
         age = now - ulid_ms(body.key)
         if age > OLD_MS:
@@ -127,11 +123,12 @@ class Relays:
         name = (client.user, body.site, body.lock, body.key)
         digest = wire.unb64(body.hash)
         if (live := self._live.get(name)) is not None:
-            self._repeat(client, name, Known(live.hash, *_stands(live)), digest)
+            self._repeat(client, name, Known(live.hash, *live.stands()), digest)
             return
         if self._ras.draining:
             raise Refused(Status.NOT_READY)
         link = self._ras.gateways.link_of(body.site)
+        known: Known | None
         if link is None:
             # Who has no right does not learn whether the gateway is there.
             known = await self._ras.store.read(lambda connection: find(connection, name))
@@ -153,7 +150,11 @@ class Relays:
         self.prewarm.used(*name[:3])
         if relay.end is not None:  # its right or its client ended meanwhile
             self._record_soon(relay)
-            return
+        else:
+            self._send_on(relay, link, body)
+
+    def _send_on(self, relay: Relay, link: Link, body: OpenBody) -> None:
+        """Send a recorded relay's first message, if it is not too late and its gateway is still there."""
         self._tell_state(relay)
         if not self._is_link(link) or link.socket.waiting > CONGESTED:
             self._finish(relay, "expired", Status.GATEWAY_OFFLINE)
@@ -166,7 +167,7 @@ class Relays:
             link.send(
                 "relay.open",
                 {
-                    "relay": relay.id, "user": client.user, "lock": body.lock, "expires": relay.expires,
+                    "relay": relay.id, "user": relay.name[0], "lock": body.lock, "expires": relay.expires,
                     "n": 0, "data": body.data, "hash": body.hash,
                 },
                 lock=body.lock, expires=relay.expires,
@@ -276,7 +277,7 @@ class Relays:
         """End the relays of a socket that is closed."""
         if self._load.any(client.user):
             for relay in [relay for relay in self._live.values() if relay.client is client]:
-                self._break(relay, Status.UNKNOWN if relay.link else Status.EXPIRED)
+                self._break(relay, Status.UNKNOWN)
 
     def gateway_gone(self, site: str) -> None:
         """End the relays over a link of this site that is no longer the open one."""
@@ -343,8 +344,11 @@ class Relays:
         self._record_soon(relay)
 
     def _break(self, relay: Relay, why: Status) -> None:
-        """End a relay that nobody ended in order."""
-        self._finish(relay, "expired" if relay.link is None else "unknown", why)
+        """End a relay that nobody ended in order: expired if nothing went on, else unknown."""
+        if relay.link is not None:
+            self._finish(relay, "unknown", why)
+        else:
+            self._finish(relay, "expired", Status.EXPIRED if why is Status.UNKNOWN else why)
 
     def _finish(self, relay: Relay, outcome: Outcome, code: Status, *, tell: bool = True) -> None:
         """End a relay once: nothing passes any more. `tell`: the gateway does not know yet."""
@@ -406,10 +410,3 @@ class Relays:
             "site": name[1], "lock": name[2], "key": name[3], "n": n, "state": state, "code": int(code),
         }  # fmt: skip
         client.socket.send("relay.state", body, lock=name[2])
-
-
-def _stands(relay: Relay) -> tuple[str, int]:
-    """Return what may be said of a relay under way: an end that is not recorded yet is none."""
-    if relay.told is not None:
-        return relay.told
-    return ("sent_to_lock" if relay.state == "answered" else relay.state), Status.DONE

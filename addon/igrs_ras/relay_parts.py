@@ -135,6 +135,24 @@ class Relay:
         """Return the names by which the client knows it."""
         return {"site": self.name[1], "lock": self.name[2], "key": self.name[3]}
 
+    def stands(self) -> tuple[str, int]:
+        """Return state and code as they may be told now: an end that is not recorded yet is none."""
+        if self.told is not None:
+            return self.told
+        return ("sent_to_lock" if self.state == "answered" else self.state), Status.DONE
+
+
+def first_message(body: OpenBody) -> Direction:
+    """Return a client's messages so far: this one. Raises Refused(MALFORMED)."""
+    direction = Direction()
+    try:
+        direction.take(body.n, body.data, body.hash)
+    except BrokenError as error:
+        raise Refused(
+            Status.MALFORMED, "the first message has n 0, at most 512 bytes, and its own hash"
+        ) from error
+    return direction
+
 
 class Load:
     """How much users and sites relay: at once, and a minute."""
