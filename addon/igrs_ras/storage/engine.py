@@ -61,7 +61,9 @@ def open_engine(url: str, *, readers: int = 4) -> Engine:
             "keepalives_count": 2,
             "tcp_user_timeout": 5000,
             # A statement that hangs must not hold the writer: nothing here takes a second.
-            "options": "-c statement_timeout=10000 -c lock_timeout=5000 -c timezone=UTC",
+            # The server's end of a lost connection must go soon, since it holds this server's lock.
+            "options": "-c statement_timeout=10000 -c lock_timeout=5000 -c timezone=UTC"
+            " -c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3",
         },
     )
 

@@ -57,7 +57,12 @@ def schema_of(connection: Connection) -> str | None:
 
 
 def prepare(
-    engine: Engine, settings: Settings, *, scripts: Path = SCRIPTS, target: str = SCHEMA
+    engine: Engine,
+    settings: Settings,
+    *,
+    scripts: Path = SCRIPTS,
+    target: str = SCHEMA,
+    copy: bool = True,
 ) -> str | None:
     """Make the tables of an empty database, or migrate an older one. Blocks; call it before the server starts.
 
@@ -77,10 +82,10 @@ def prepare(
             " update igrs-ras, or restore a backup made before"
         )
     sqlite = engine.dialect.name == "sqlite"
-    if found is not None and sqlite:
+    if found is not None and sqlite and copy:
         copied = copy_sqlite(Path(str(engine.url.database)), settings.folder, found)
         _LOGGER.info("the database was copied to %s before migrating", copied.name)
-    with _alone(engine) as connection:
+    with alone(engine) as connection:
         found = schema_of(connection)  # somebody may have been faster
         if found != target:
             upgrade(connection, target, scripts=scripts)
@@ -133,7 +138,7 @@ def _config(scripts: Path) -> Config:
 
 
 @contextlib.contextmanager
-def _alone(engine: Engine) -> Iterator[Connection]:
+def alone(engine: Engine) -> Iterator[Connection]:
     """One transaction in which nobody else migrates or serves; all of it happens or nothing."""
     with engine.connect() as connection:
         if engine.dialect.name == "sqlite":

@@ -11,11 +11,20 @@ import queue
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection, CursorResult, Engine, Executable
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError, SQLAlchemyError
+from sqlalchemy.exc import (
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    InternalError,
+    NotSupportedError,
+    ProgrammingError,
+    SQLAlchemyError,
+)
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from igrs_ras.clock import Clock
 from igrs_ras.status import Refused, Status
@@ -27,6 +36,10 @@ _LOGGER = logging.getLogger(__name__)
 GROUP = 128  # jobs that share a commit at most
 WAITING = 4096  # jobs that may wait; more are refused
 PATIENCE = 5.0  # seconds until a job that waits is answered with "not ready"
+STOP = 10.0  # seconds that what waits has at the end
+# Seconds until a lost database that somebody else now holds counts as taken over: PostgreSQL may keep our own lost
+# connection, and its lock, for some time.
+GRACE = 60.0
 
 type WriteJob[T] = Callable[[Transaction], T]
 type ReadJob[T] = Callable[[Connection], T]
@@ -39,7 +52,7 @@ class Transaction:
     def __init__(self, connection: Connection, heads: Heads, now_ms: int) -> None:
         self.connection = connection
         self.now = now_ms
-        self._heads = heads
+        self.heads = heads
         self.callbacks: list[Callable[[], None]] = []
 
     def execute(
@@ -53,9 +66,9 @@ class Transaction:
     def audit(self, site: str, what: str, **fields: str | int) -> int:
         """Add an entry to the site's audit (random ids and codes only, no names); return its index.
 
-        It is written with the group's commit, whose transaction is this job's.
+        It is written with the group's commit, whose transaction is this job's. Raises NoResultFound: no such site.
         """
-        return self._heads.add_audit(self.connection, site, what, fields, self.now)
+        return self.heads.add_audit(self.connection, site, what, fields, self.now)
 
     def push(
         self,
@@ -67,7 +80,19 @@ class Transaction:
         lock: str = "",
     ) -> int:
         """Add a durable event (clause 7.7) for "user:<id>" or "gateway:<site>"; return its sequence number."""
-        return self._heads.add_event(self.connection, recipient, kind, body, sender, lock, self.now)
+        return self.heads.add_event(self.connection, recipient, kind, body, sender, lock, self.now)
+
+    def renew(self, recipient: str, generation: int) -> None:
+        """Give a recipient a new generation: cursors of earlier ones are void."""
+        self.heads.renew(self.connection, recipient, generation)
+
+    def forget_site(self, site: str) -> None:
+        """Say that this job deletes a site, in the same job: what is collected for it is left out."""
+        self.heads.remove_site(self.connection, site)
+
+    def forget_recipient(self, recipient: str) -> None:
+        """Delete a recipient and its events."""
+        self.heads.remove_recipient(self.connection, recipient)
 
     def after(self, callback: Callable[[], None]) -> None:
         """Run a callback on the event loop when this job is committed, and only then."""
@@ -89,6 +114,15 @@ class _Outcome:
     error: BaseException | None = None
 
 
+@dataclass(slots=True)
+class _Group:
+    outcomes: list[_Outcome] = field(default_factory=list)
+    callbacks: list[Callable[[], None]] = field(default_factory=list)
+    events: list[tuple[str, int, bytes]] = field(default_factory=list)
+    audit: int = 0
+    seconds: float = 0.0
+
+
 class Store:
     """Reads and writes. Made in a running event loop; `start` before use, `stop` at the end."""
 
@@ -96,6 +130,8 @@ class Store:
         self.engine = engine
         self.heads = Heads()
         self.on_events: Callable[[Sequence[tuple[str, int, bytes]]], None] | None = None
+        # Gets jobs, seconds, events and audit entries of each committed group.
+        self.on_group: Callable[[int, float, int, int], None] | None = None
         self.failing_since: float | None = None
         self.fatal: Callable[[str], None] | None = None
         self._clock = clock
@@ -106,6 +142,8 @@ class Store:
         self._connection: Connection | None = None
         self._claimed = threading.Event()
         self._claim_error: BaseException | None = None
+        self._lost_at: float | None = None  # when the connection that held the database was lost
+        self._stopping = False
 
     async def start(self) -> None:
         """Connect and become the only writer. Raises InUseError or what the database says."""
@@ -115,17 +153,25 @@ class Store:
             raise self._claim_error
 
     async def stop(self) -> None:
-        """Finish what waits, then close."""
+        """Finish what waits, then close. What the database does not take in 10 s is refused."""
+        self._stopping = True
         if self._thread.is_alive():
             self._jobs.put(None)
-            await asyncio.to_thread(self._thread.join, 10)
+            await asyncio.to_thread(self._thread.join, STOP)
+        left = []
+        while not self._jobs.empty():
+            job = self._jobs.get_nowait()
+            if job is not None:
+                left.append(job)
+        self._settle(left, Refused(Status.NOT_READY))
         self._readers.shutdown(wait=False, cancel_futures=True)
         self.engine.dispose()
 
     async def write[T](self, job: WriteJob[T]) -> T:
         """Run a job in the writer's thread and return its value after the commit.
 
-        Raises Refused(NOT_READY) when the database does not take it, else what the job raised.
+        Raises Refused(NOT_READY) when the database does not take it in time (it may still take it later, so what must
+        not happen unnoticed is looked up again), else what the job raised.
         """
         return await self._submit(_Job(job, None, None, self._loop.create_future()))  # type: ignore[no-any-return]
 
@@ -135,16 +181,22 @@ class Store:
 
     async def read[T](self, job: ReadJob[T]) -> T:
         """Run a reading job in one of the readers' threads. Raises Refused(NOT_READY)."""
+        if self._stopping:
+            raise Refused(Status.NOT_READY)
         try:
             async with asyncio.timeout(PATIENCE):
-                value = await self._loop.run_in_executor(self._readers, self._read, job)
+                return await self._loop.run_in_executor(self._readers, self._read, job)
         except TimeoutError as error:
             self._failed("a read took too long")
             raise Refused(Status.NOT_READY) from error
+        except PoolTimeoutError as error:
+            self._failed("no connection was free")
+            raise Refused(Status.NOT_READY) from error
         except DBAPIError as error:
+            if _is_fault_of_job(error):
+                raise
             self._failed(type(error.orig).__name__)
             raise Refused(Status.NOT_READY) from error
-        return value
 
     async def probe(self) -> bool:
         """Ask the database whether it answers and, after a failed write, whether it takes one again."""
@@ -162,7 +214,7 @@ class Store:
             return job(connection)
 
     async def _submit(self, job: _Job) -> Any:
-        if self._jobs.qsize() >= WAITING or not self._thread.is_alive():
+        if self._stopping or self._jobs.qsize() >= WAITING or not self._thread.is_alive():
             raise Refused(Status.NOT_READY)
         self._jobs.put(job)
         try:
@@ -184,6 +236,7 @@ class Store:
                 connection.close()
                 raise
             self._connection = connection
+            self._lost_at = None
         return self._connection
 
     def _work(self) -> None:
@@ -203,90 +256,80 @@ class Store:
                     last = True
                     break
                 group.append(more)
-            self._run_group([job for job in group if not job.future.done()])
+            if group := [job for job in group if not job.future.done()]:
+                self._run_group(group)
             if last:
                 break
         if self._connection is not None:
             self._connection.close()
 
     def _run_group(self, jobs: list[_Job]) -> None:
-        outcomes: list[_Outcome] = []
-        callbacks: list[Callable[[], None]] = []
-        events: list[tuple[str, int, bytes]] = []
+        done = _Group()
+        begun = self._clock.monotonic()
         try:
             connection = self._connect()
             with connection.begin():
-                for job in (job for job in jobs if job.run is not None):
-                    self._run_one(connection, job, outcomes, callbacks)
                 bulks: dict[Any, list[_Job]] = {}
-                for job in (job for job in jobs if job.bulk is not None):
-                    bulks.setdefault(job.bulk, []).append(job)
+                for job in jobs:
+                    if job.bulk is not None:
+                        bulks.setdefault(job.bulk, []).append(job)
+                    elif job.run is not None:
+                        self._run_one(connection, job, job.run, done)
                 for bulk, group in bulks.items():
-                    self._run_bulk(connection, bulk, group, outcomes, callbacks)
-                events = self.heads.flush(connection)
+                    self._run_bulk(connection, bulk, group, done)
+                done.events = self.heads.flush(connection)
+            done.audit = self.heads.committed()
         except InUseError as error:
             self._lost(jobs, error)
-            if self.fatal is not None:
-                self._loop.call_soon_threadsafe(self.fatal, str(error))
+            if self._clock.monotonic() - (self._lost_at or 0) >= GRACE and self.fatal is not None:
+                self._call(self.fatal, str(error))
         except SQLAlchemyError as error:
             self._lost(jobs, error)
+        except Exception as error:
+            # A fault of ours must not end the one thread that writes.
+            _LOGGER.exception("a group of jobs failed")
+            self._lost(jobs, error)
         else:
-            self._loop.call_soon_threadsafe(self._committed, outcomes, callbacks, events)
+            done.seconds = self._clock.monotonic() - begun
+            self._call(self._committed, done)
 
-    def _run_one(
-        self,
-        connection: Connection,
-        job: _Job,
-        outcomes: list[_Outcome],
-        callbacks: list[Callable[[], None]],
-    ) -> None:
+    def _run_one(self, connection: Connection, job: _Job, run: WriteJob[Any], done: _Group) -> None:
         transaction = Transaction(connection, self.heads, self._clock.now_ms())
         mark = self.heads.mark()
         savepoint = connection.begin_nested()
         try:
-            value = job.run(transaction)
-        except DBAPIError as error:
-            self._undo(savepoint, mark, error)
-            outcomes.append(_Outcome(job, error=error))
-        except Exception as error:  # noqa: BLE001  it belongs to who asked
-            savepoint.rollback()
-            self.heads.back(mark)
-            outcomes.append(_Outcome(job, error=error))
-        else:
+            value = run(transaction)
             savepoint.commit()
-            outcomes.append(_Outcome(job, value))
-            callbacks.extend(transaction.callbacks)
+        except Exception as error:  # noqa: BLE001  it belongs to who asked
+            self._undo(savepoint, mark, error)
+            done.outcomes.append(_Outcome(job, error=error))
+        else:
+            done.outcomes.append(_Outcome(job, value))
+            done.callbacks.extend(transaction.callbacks)
 
     def _run_bulk(
-        self,
-        connection: Connection,
-        bulk: BulkJob[Any, Any],
-        jobs: list[_Job],
-        outcomes: list[_Outcome],
-        callbacks: list[Callable[[], None]],
+        self, connection: Connection, bulk: BulkJob[Any, Any], jobs: list[_Job], done: _Group
     ) -> None:
         transaction = Transaction(connection, self.heads, self._clock.now_ms())
         mark = self.heads.mark()
         savepoint = connection.begin_nested()
         try:
             values = bulk(transaction, [job.item for job in jobs])
-        except DBAPIError as error:
-            self._undo(savepoint, mark, error)
-            outcomes.extend(_Outcome(job, error=error) for job in jobs)
-        except Exception as error:  # noqa: BLE001  it belongs to who asked
-            savepoint.rollback()
-            self.heads.back(mark)
-            outcomes.extend(_Outcome(job, error=error) for job in jobs)
-        else:
+            outcomes = [
+                _Outcome(job, error=value) if isinstance(value, Exception) else _Outcome(job, value)
+                for job, value in zip(jobs, values, strict=True)
+            ]
             savepoint.commit()
-            callbacks.extend(transaction.callbacks)
-            for job, value in zip(jobs, values, strict=True):
-                failed = isinstance(value, Exception)
-                outcomes.append(_Outcome(job, None if failed else value, value if failed else None))
+        except Exception as error:  # noqa: BLE001  it belongs to who asked
+            self._undo(savepoint, mark, error)
+            done.outcomes.extend(_Outcome(job, error=error) for job in jobs)
+        else:
+            done.callbacks.extend(transaction.callbacks)
+            done.outcomes.extend(outcomes)
 
-    def _undo(self, savepoint: Any, mark: Any, error: DBAPIError) -> None:
-        """Undo one job that the database refused. A lost connection or a full disk ends the whole group."""
-        if error.connection_invalidated or not _is_constraint(error):
+    def _undo(self, savepoint: Any, mark: Any, error: Exception) -> None:
+        """Undo one job that failed. A lost connection or a full disk ends the whole group instead."""
+        if isinstance(error, DBAPIError) and not _is_fault_of_job(error):
             raise error
         savepoint.rollback()
         self.heads.back(mark)
@@ -295,42 +338,59 @@ class Store:
         self.heads.forget()
         connection, self._connection = self._connection, None
         if connection is not None:
+            self._lost_at = self._clock.monotonic()
             try:
                 connection.invalidate()
                 connection.close()
             except SQLAlchemyError:
                 _LOGGER.debug("closing the lost connection failed")
         original = error.orig if isinstance(error, DBAPIError) else error
-        self._loop.call_soon_threadsafe(self._refuse, jobs, type(original).__name__)
+        self._call(self._refuse, jobs, type(original).__name__)
+
+    def _call(self, callback: Callable[..., None], *arguments: Any) -> None:
+        try:
+            self._loop.call_soon_threadsafe(callback, *arguments)
+        except RuntimeError:
+            _LOGGER.debug("the loop ended first")
 
     # Back on the loop.
 
-    def _committed(
-        self,
-        outcomes: list[_Outcome],
-        callbacks: list[Callable[[], None]],
-        events: Sequence[tuple[str, int, bytes]],
-    ) -> None:
+    def _committed(self, done: _Group) -> None:
         if self.failing_since is not None:
             _LOGGER.warning("the database works again")
             self.failing_since = None
-        for outcome in outcomes:
-            if outcome.job.future.done():
-                continue
+        for outcome in done.outcomes:
             if outcome.error is not None:
-                outcome.job.future.set_exception(outcome.error)
-            else:
+                self._settle([outcome.job], outcome.error)
+            elif not outcome.job.future.done():
                 outcome.job.future.set_result(outcome.value)
-        if events and self.on_events is not None:
-            self.on_events(events)
-        for callback in callbacks:
-            callback()
+        if done.events and self.on_events is not None:
+            self._guarded(self.on_events, done.events)
+        for callback in done.callbacks:
+            self._guarded(callback)
+        if self.on_group is not None:
+            self._guarded(
+                self.on_group, len(done.outcomes), done.seconds, len(done.events), done.audit
+            )
+
+    def _guarded(self, callback: Callable[..., None], *arguments: Any) -> None:
+        """Call back. One that fails must not keep the others from being called."""
+        try:
+            callback(*arguments)
+        except Exception:
+            _LOGGER.exception("what follows a commit failed")
+
+    def _settle(self, jobs: Sequence[_Job], error: BaseException) -> None:
+        if isinstance(error, StopIteration):  # a future does not take it
+            error = RuntimeError("a job raised StopIteration")
+        for job in jobs:
+            if not job.future.done():
+                job.future.set_exception(error)
 
     def _refuse(self, jobs: list[_Job], why: str) -> None:
         self._failed(why)
         for job in jobs:
-            if not job.future.done():
-                job.future.set_exception(Refused(Status.NOT_READY))
+            self._settle([job], Refused(Status.NOT_READY))
 
     def _failed(self, why: str) -> None:
         if self.failing_since is None:
@@ -338,8 +398,13 @@ class Store:
             self.failing_since = self._clock.monotonic()
 
 
-def _is_constraint(error: DBAPIError) -> bool:
-    return isinstance(error, (IntegrityError, DataError, ProgrammingError))
+def _is_fault_of_job(error: DBAPIError) -> bool:
+    """Tell a statement that is wrong from a database that does not work.
+
+    InternalError: PostgreSQL takes nothing more of a job that went on after a refused statement.
+    """
+    kinds = (IntegrityError, DataError, ProgrammingError, NotSupportedError, InternalError)
+    return isinstance(error, kinds) and not error.connection_invalidated
 
 
 def _probe_write(transaction: Transaction) -> None:

@@ -1,0 +1,206 @@
+"""Finds out that the database is an older copy, and then makes it revive nobody (docs/ras.md, "Restore").
+
+Two signs: the boot nonce, which stands in the database and in a file that no backup has, and what a home's gateway
+remembers of its site. The nonce changes at each start, after each backup and hourly, so a copy of the database alone is
+known when it comes back. A copy of file and database together is known by the gateways.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import secrets
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection, select
+
+from igrs_ras.status import Refused, Status
+from igrs_ras.storage.migrate import sync
+from igrs_ras.storage.store import Transaction
+from igrs_ras.storage.tables import (
+    enrolments,
+    events,
+    known_devices,
+    mail_codes,
+    members,
+    recipients,
+    relays,
+    server,
+    sessions,
+    sites,
+)
+
+if TYPE_CHECKING:
+    from igrs_ras.ras import Ras
+
+_LOGGER = logging.getLogger(__name__)
+
+FILE = "boot"
+NONCE = 16
+SECONDS = 3600.0
+HIGHEST = 2**53 - 2**32  # generations stay numbers that JSON keeps exactly
+
+
+class BootFile:
+    """The file outside every backup. It lists the nonces of which the database must have one.
+
+    Before the database changes to the next nonce the file lists both, so that no crash between looks like a restore.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / FILE
+
+    def read(self) -> list[bytes]:
+        """Return the nonces; none if there is no file, or an unreadable one."""
+        try:
+            found = json.loads(self._path.read_bytes())
+            return [bytes.fromhex(text) for text in found["nonces"]]
+        except OSError, ValueError, KeyError, TypeError:
+            return []
+
+    def write(self, nonces: Iterable[bytes]) -> None:
+        """Replace the file at once and for good."""
+        part = self._path.with_name(f"{FILE}.part")
+        with contextlib.suppress(FileNotFoundError):
+            part.unlink()
+        handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            os.write(handle, json.dumps({"nonces": [nonce.hex() for nonce in nonces]}).encode())
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        part.rename(self._path)
+        sync(self._path.parent)
+
+
+class Boot:
+    """Compares at the start, changes the nonce, and voids what an older copy would revive."""
+
+    def __init__(self, ras: Ras) -> None:
+        self._ras = ras
+        self._file = BootFile(ras.settings.folder)
+        self._rotated = 0.0
+        self.restored_at_start = False
+
+    async def start(self) -> None:
+        """Compare; if the database is an older copy, restore the whole server. Then change the nonce."""
+        nonce = await self._ras.store.read(_nonce)
+        if nonce and nonce not in self._file.read():
+            _LOGGER.warning(
+                "the database is not the one that was used last: it was restored from a copy."
+                " All sessions and codes are void, and homes let their people in again"
+            )
+            self.restored_at_start = True
+            self._ras.identity.generation = await self._ras.store.write(restored_server)
+        await self.rotate()
+
+    async def tick(self) -> None:
+        """Change the nonce hourly."""
+        if self._ras.clock.monotonic() - self._rotated >= SECONDS:
+            await self.rotate()
+
+    async def stop(self) -> None:
+        """Nothing: the nonce changes at the start."""
+
+    async def rotate(self) -> None:
+        """Change the nonce: a copy made before is from now on known as one."""
+        fresh = secrets.token_bytes(NONCE)
+        present = await self._ras.store.read(_nonce)
+        self._file.write([present, fresh])
+        # If this fails the file lists both, which is right whether the commit was done or not.
+        await self._ras.store.write(lambda tx: _set_nonce(tx, fresh))
+        self._file.write([fresh])
+        self._rotated = self._ras.clock.monotonic()
+
+    async def site(self, site: str, reported: int) -> int:
+        """Restore one site, whose gateway reports more than, or other than, the database knows; return its generation.
+
+        Raises Refused.
+        """
+        return await self._ras.store.write(lambda tx: restored_site(tx, self._ras, site, reported))
+
+
+def _nonce(connection: Connection) -> bytes:
+    return bytes(connection.execute(select(server.c.boot)).scalar_one())
+
+
+def _set_nonce(tx: Transaction, nonce: bytes) -> None:
+    tx.execute(server.update().values(boot=nonce))
+
+
+def next_generation(old: int, reported: int, now: int) -> int:
+    """Return a generation above both; by the time in it also another one when the same copy comes back twice.
+
+    Raises Refused(MALFORMED) when the gateway reports one that no server gave.
+    """
+    if not 0 <= reported < HIGHEST:
+        raise Refused(Status.MALFORMED, "generation")
+    return max(old + 1, reported + 1, now)
+
+
+def restored_server(tx: Transaction) -> int:
+    """Void all that an older copy would revive, for every site; return the server's new generation. A writer's job."""
+    generation = next_generation(tx.execute(select(server.c.generation)).scalar_one(), 0, tx.now)
+    tx.execute(server.update().values(generation=generation))
+    for table in (sessions, mail_codes, enrolments, known_devices):
+        tx.execute(table.delete())
+    for row in tx.execute(select(sites.c.id)).all():
+        _restore_site(tx, row.id, 0)
+    tx.execute(events.delete())
+    for row in tx.execute(select(recipients.c.name)).all():
+        if row.name.startswith("user:"):
+            tx.renew(row.name, generation)
+    return generation
+
+
+def restored_site(tx: Transaction, ras: Ras, site: str, reported: int) -> int:
+    """Void what an older copy would revive in one site; return its new generation. A writer's job.
+
+    Its members' sessions, codes and events too: they may be ones that ended after the copy was made. `reported` is the
+    generation that the gateway remembers. Raises Refused(NOT_FOUND, MALFORMED).
+    """
+    people = select(members.c.user).where(members.c.site == site)
+    users = [row.user for row in tx.execute(people).all()]
+    generation = _restore_site(tx, site, reported)
+    for table in (sessions, mail_codes, known_devices):
+        tx.execute(table.delete().where(table.c.user.in_(people)))
+    tx.execute(enrolments.delete().where(enrolments.c.site == site))
+    for user in users:
+        tx.execute(events.delete().where(events.c.recipient == f"user:{user}"))
+        tx.renew(f"user:{user}", generation)
+
+    def end() -> None:
+        for user in users:
+            ras.hub.close_user(user)
+        ras.hub.close_site(site)
+        ras.relay.end_for(site=site, why=Status.UNKNOWN)
+
+    tx.after(end)
+    return generation
+
+
+def _restore_site(tx: Transaction, site: str, reported: int) -> int:
+    old = tx.execute(select(sites.c.generation).where(sites.c.id == site)).scalar()
+    if old is None:
+        raise Refused(Status.NOT_FOUND)
+    generation = next_generation(old, reported, tx.now)
+    tx.execute(
+        sites.update().where(sites.c.id == site).values(generation=generation, suspended=True)
+    )
+    open_relays = select(relays).where(relays.c.site == site, relays.c.state == "accepted")
+    for row in tx.execute(open_relays).all():
+        tx.audit(
+            site, "relay.ended", user=row.user, device=row.device, key=row.key, code=Status.UNKNOWN
+        )
+    tx.execute(
+        relays.update()
+        .where(relays.c.site == site, relays.c.state == "accepted")
+        .values(state="unknown", code=int(Status.UNKNOWN), ended=tx.now)
+    )
+    recipient = f"gateway:{site}"
+    tx.execute(events.delete().where(events.c.recipient == recipient))
+    tx.renew(recipient, generation)
+    tx.audit(site, "site.restored", code=generation)
+    return generation
