@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 from aiohttp import hdrs, web
 from sqlalchemy import Connection, func, select
 
+from igrs_ras import joins, wire
 from igrs_ras import members as people
-from igrs_ras import wire
 from igrs_ras.api.app import note, refusal, request_id, success
 from igrs_ras.status import Refused, Status
 from igrs_ras.storage.store import Transaction
@@ -92,13 +92,14 @@ class MemberShown(Answer):
 
 
 class InvitationShown(Answer):
-    """An invitation that can still be used or is not completed."""
+    """An invitation that can still be used or is not completed. `twice`: a second client tried to use it."""
 
     id: str
     kind: str
     state: str
     created: int
     expires: int
+    twice: bool
 
 
 class LockShown(Answer):
@@ -324,6 +325,7 @@ def _members(connection: Connection, site: str) -> list[MemberShown]:
 
 
 def _invitations(connection: Connection, site: str, now: int) -> list[InvitationShown]:
+    twice = joins.opened_twice(connection, site)
     rows = connection.execute(
         select(invitations)
         .where(
@@ -335,7 +337,12 @@ def _invitations(connection: Connection, site: str, now: int) -> list[Invitation
     ).all()
     return [
         InvitationShown(
-            id=row.id, kind=row.kind, state=row.state, created=row.created, expires=row.expires
+            id=row.id,
+            kind=row.kind,
+            state=row.state,
+            created=row.created,
+            expires=row.expires,
+            twice=row.id in twice,
         )
         for row in rows
     ]

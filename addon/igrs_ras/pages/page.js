@@ -180,9 +180,10 @@ function memberRow(site, member) {
 function invitationRow(site, invitation) {
   const kind = invitation.kind === "owner" ? "Owner code" : "Invitation link";
   const state = invitation.state === "joined" ? "opened, waits for the home" : "not opened yet";
+  const twice = invitation.twice ? [element("span", { class: "warn" }, "Opened by a second device: withdraw it. "), element("br")] : [];
   return row(
     element("strong", {}, kind),
-    [`${state} · until `, time(invitation.expires), " · ", element("code", {}, invitation.id.slice(0, 8))],
+    [...twice, `${state} · until `, time(invitation.expires), " · ", element("code", {}, invitation.id.slice(0, 8))],
     takeAway(
       "Withdraw",
       `Withdraw ${kind.toLowerCase()} ${invitation.id.slice(0, 8)}`,
