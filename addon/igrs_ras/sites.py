@@ -1,0 +1,528 @@
+"""The site as its home sees it: digest and list, invitations, members, sealed keys (docs/ras.md, "The home is the root").
+
+Roles and rights come from here only, that is from the site's gateway over its own link. A list may take away and restate
+what is there; it never lets anybody in who did not join.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import msgspec
+from sqlalchemy import Connection, func, select
+
+from igrs_ras import wire
+from igrs_ras.members import (
+    INVITATIONS,
+    LOCKS,
+    MEMBERS,
+    OPEN,
+    end_member,
+    recipient_of_user,
+    remove_lock,
+    set_member,
+    withdraw,
+)
+from igrs_ras.messages import Messages
+from igrs_ras.status import Refused, Status
+from igrs_ras.storage.store import Transaction
+from igrs_ras.storage.tables import grants, invitations, locks, members, sites
+from igrs_ras.wire import Body, Device, Id, Millis
+
+if TYPE_CHECKING:
+    from igrs_ras.link import Link
+    from igrs_ras.ras import Ras
+
+DAY_MS = 24 * 3600 * 1000
+GUEST_LIFE_MS = 90 * DAY_MS  # of an invitation at most
+OWNER_LIFE_MS = DAY_MS
+KEPT_MS = 7 * DAY_MS  # ended invitations and members who never finished joining
+SEALED = 8192
+CLEAN_SECONDS = 600.0
+
+Role = Literal["owner", "member"]
+Kind = Literal["owner", "guest"]
+Devices = Annotated[list[Device], msgspec.Meta(max_length=LOCKS)]
+Capabilities = Annotated[int, msgspec.Meta(ge=0, le=0xFFFF)]
+
+messages = Messages()
+
+
+class Digest(Body):
+    """SHA-256 of the canonical list."""
+
+    digest: str
+
+
+class ListedMember(Body):
+    """A member in the home's list: role, and the locks that they may relay to."""
+
+    user: Id
+    role: Role
+    locks: Devices
+
+
+class ListedInvitation(Body):
+    """An open invitation in the home's list."""
+
+    id: Id
+    kind: Kind
+    expires: Millis
+
+
+class ListedLock(Body):
+    """A lock in the home's list. `capabilities`: ILP1 section 3."""
+
+    device: Device
+    capabilities: Capabilities
+
+
+class List(Body):
+    """The home's list, or a part of it: it counts when the part without `more` has come."""
+
+    members: Annotated[list[ListedMember], msgspec.Meta(max_length=MEMBERS)] = msgspec.field(
+        default_factory=list
+    )
+    invitations: Annotated[list[ListedInvitation], msgspec.Meta(max_length=INVITATIONS)] = (
+        msgspec.field(default_factory=list)
+    )
+    locks: Annotated[list[ListedLock], msgspec.Meta(max_length=LOCKS)] = msgspec.field(
+        default_factory=list
+    )
+    more: bool = False
+
+
+class NewInvitation(Body):
+    """An invitation; `code`: SHA-256 of an owner code's 10 bytes."""
+
+    id: Id
+    kind: Kind
+    expires: Millis
+    code: str = ""
+
+
+class OneInvitation(Body):
+    """Names an invitation."""
+
+    id: Id
+
+
+class Done(Body):
+    """The home lets in who joined."""
+
+    id: Id
+    user: Id
+    role: Role
+    locks: Devices
+
+
+class OneUser(Body):
+    """Names a member."""
+
+    user: Id
+
+
+class Keys(Body):
+    """A member's keys, sealed by the home under the update key. The number rises with each."""
+
+    user: Id
+    number: Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
+    sealed: Annotated[str, msgspec.Meta(min_length=24, max_length=(SEALED + 2) // 3 * 4)]
+
+
+@dataclass
+class SyncParts:
+    """A list that comes in parts. Bounded: more than a site may have ends it."""
+
+    members: dict[str, ListedMember] = field(default_factory=dict)
+    invitations: dict[str, ListedInvitation] = field(default_factory=dict)
+    locks: dict[str, ListedLock] = field(default_factory=dict)
+
+    def add(self, part: List) -> None:
+        """Take a part. Refuses (10) what stands twice and (40) too much."""
+        size = self._size() + len(part.members) + len(part.invitations) + len(part.locks)
+        self.members.update({item.user: item for item in part.members})
+        self.invitations.update({item.id: item for item in part.invitations})
+        self.locks.update({item.device: item for item in part.locks})
+        if self._size() != size:
+            self.clear()
+            raise Refused(Status.MALFORMED, "the list names something twice")
+        if (
+            len(self.members) > MEMBERS
+            or len(self.invitations) > INVITATIONS
+            or len(self.locks) > LOCKS
+        ):
+            self.clear()
+            raise Refused(Status.TOO_LARGE, "the list")
+
+    def _size(self) -> int:
+        return len(self.members) + len(self.invitations) + len(self.locks)
+
+    def clear(self) -> None:
+        """Forget the parts."""
+        self.members.clear()
+        self.invitations.clear()
+        self.locks.clear()
+
+
+class Sites:
+    """Removes what ended long ago."""
+
+    def __init__(self, ras: Ras) -> None:
+        self._ras = ras
+        self._next = 0.0
+
+    async def start(self) -> None:
+        """Nothing to begin."""
+
+    async def stop(self) -> None:
+        """Nothing to end."""
+
+    async def tick(self) -> None:
+        """Clean up every ten minutes."""
+        now = self._ras.clock.monotonic()
+        if now >= self._next:
+            self._next = now + CLEAN_SECONDS
+            await self._ras.store.write(self._clean)
+
+    def _clean(self, tx: Transaction) -> None:
+        old = tx.now - KEPT_MS
+        waiting = tx.execute(
+            select(members.c.site, members.c.user)
+            .where(members.c.state == "pending", members.c.created < old)
+            .limit(100)
+        ).all()
+        for row in waiting:
+            end_member(self._ras, tx, row.site, row.user, tell_home=True)
+        tx.execute(
+            invitations.delete().where(invitations.c.expires < old, invitations.c.created < old)
+        )
+
+
+# The list and its digest.
+
+
+def listing(connection: Connection, site: str, now: int) -> dict[str, Any]:
+    """Return the site's list as the home would send it: active members, open invitations, locks, each sorted."""
+    granted: dict[str, list[str]] = {}
+    for row in connection.execute(
+        select(grants.c.user, grants.c.device).where(grants.c.site == site)
+    ):
+        granted.setdefault(row.user, []).append(row.device)
+    people = connection.execute(
+        select(members.c.user, members.c.role).where(
+            members.c.site == site, members.c.state == "active"
+        )
+    )
+    invited = connection.execute(
+        select(invitations.c.id, invitations.c.kind, invitations.c.expires).where(
+            invitations.c.site == site,
+            invitations.c.state.in_(OPEN),
+            invitations.c.expires > now,
+        )
+    )
+    devices = connection.execute(
+        select(locks.c.device, locks.c.capabilities).where(locks.c.site == site)
+    )
+    # Sorted here: the databases sort texts by their own rules.
+    return {
+        "members": sorted(
+            (
+                {"user": row.user, "role": row.role, "locks": sorted(granted.get(row.user, []))}
+                for row in people
+            ),
+            key=lambda item: str(item["user"]),
+        ),
+        "invitations": sorted(
+            ({"id": row.id, "kind": row.kind, "expires": row.expires} for row in invited),
+            key=lambda item: str(item["id"]),
+        ),
+        "locks": sorted(
+            ({"device": row.device, "capabilities": row.capabilities} for row in devices),
+            key=lambda item: str(item["device"]),
+        ),
+    }
+
+
+def digest(connection: Connection, site: str, now: int) -> bytes:
+    """Return SHA-256 of the canonical JSON of the site's list."""
+    return hashlib.sha256(wire.canonical(listing(connection, site, now))).digest()
+
+
+@messages.on("site.digest", Digest)
+async def site_digest(link: Link, body: Digest) -> Mapping[str, Any]:
+    """Say whether the home's list and the server's are equal. A site after a restore is never: it needs the list."""
+    given = wire.unb64(body.digest, 32, field="digest")
+
+    def job(connection: Connection) -> bool:
+        suspended = connection.execute(
+            select(sites.c.suspended).where(sites.c.id == link.site)
+        ).scalar_one()
+        return not suspended and digest(connection, link.site, link.ras.clock.now_ms()) == given
+
+    return {"match": await link.ras.store.read(job)}
+
+
+@messages.on("site.sync", List)
+async def site_sync(link: Link, body: List) -> Mapping[str, Any]:
+    """Take the home's list: what it does not name is ended.
+
+    The answer names what it could not take: users who never joined, invitations that ended meanwhile or whose owner
+    code the server does not have, devices that a member was given and that are no locks.
+    """
+    link.sync.add(body)
+    if body.more:
+        return {"more": True}
+    parts, link.sync = link.sync, SyncParts()
+    unknown = await link.ras.store.write(lambda tx: sync(link.ras, tx, link.site, parts))
+    return {"more": False, **unknown}
+
+
+def sync(ras: Ras, tx: Transaction, site: str, parts: SyncParts) -> dict[str, list[str]]:
+    """Make the site's rows equal to the home's list, in one transaction; return what was not taken."""
+    _sync_locks(ras, tx, site, parts)
+    refused = _sync_members(ras, tx, site, parts)
+    refused["invitations"] = _sync_invitations(ras, tx, site, parts)
+    tx.execute(sites.update().where(sites.c.id == site).values(suspended=False))
+    tx.audit(site, "site.synced")
+    return refused
+
+
+def _sync_locks(ras: Ras, tx: Transaction, site: str, parts: SyncParts) -> None:
+    present = {
+        row.device: row.capabilities
+        for row in tx.execute(
+            select(locks.c.device, locks.c.capabilities).where(locks.c.site == site)
+        )
+    }
+    for device in sorted(present.keys() - parts.locks.keys()):
+        remove_lock(ras, tx, site, device)
+    for device, item in sorted(parts.locks.items()):
+        if device not in present:
+            add_lock(tx, site, device, item.capabilities)
+        elif present[device] != item.capabilities:
+            tx.execute(
+                locks.update()
+                .where(locks.c.site == site, locks.c.device == device)
+                .values(capabilities=item.capabilities)
+            )
+
+
+def add_lock(tx: Transaction, site: str, device: str, capabilities: int) -> None:
+    """Register a lock (7.4). Refuses (40) more than a site may have."""
+    if (
+        tx.execute(select(func.count()).select_from(locks).where(locks.c.site == site)).scalar_one()
+        >= LOCKS
+    ):
+        raise Refused(Status.TOO_LARGE, "locks")
+    tx.execute(
+        locks.insert().values(site=site, device=device, capabilities=capabilities, created=tx.now)
+    )
+    tx.audit(site, "lock.registered", device=device)
+
+
+def _sync_members(ras: Ras, tx: Transaction, site: str, parts: SyncParts) -> dict[str, list[str]]:
+    strangers: list[str] = []
+    no_locks: set[str] = set()
+    for user, item in sorted(parts.members.items()):
+        left_out = set_member(ras, tx, site, user, item.role, item.locks)
+        if left_out is None:
+            strangers.append(user)
+        else:
+            no_locks.update(left_out)
+    # Who joined and waits for the home's word is not in its list yet and stays until joining takes too long.
+    active = tx.execute(
+        select(members.c.user).where(members.c.site == site, members.c.state == "active")
+    ).scalars()
+    for user in sorted(set(active) - parts.members.keys()):
+        end_member(ras, tx, site, user, tell_home=False)
+    return {"users": strangers, "locks": sorted(no_locks)}
+
+
+def _sync_invitations(ras: Ras, tx: Transaction, site: str, parts: SyncParts) -> list[str]:
+    present = {
+        row.id: row
+        for row in tx.execute(
+            select(invitations.c.id, invitations.c.state, invitations.c.expires).where(
+                invitations.c.site == site
+            )
+        )
+    }
+    for id_ in sorted(present.keys() - parts.invitations.keys()):
+        if present[id_].state in OPEN:
+            withdraw(ras, tx, site, id_, tell_home=False)
+    refused: list[str] = []
+    for id_, item in sorted(parts.invitations.items()):
+        row = present.get(id_)
+        if row is not None and row.state in OPEN:
+            if row.expires != item.expires:
+                _check_life(item.kind, item.expires, tx.now)
+                tx.execute(
+                    invitations.update().where(invitations.c.id == id_).values(expires=item.expires)
+                )
+        elif row is None and item.kind == "guest" and item.expires > tx.now and _is_free(tx, id_):
+            _check_life(item.kind, item.expires, tx.now)
+            _add_invitation(
+                tx, site, NewInvitation(id=id_, kind="guest", expires=item.expires), None
+            )
+        else:
+            refused.append(id_)
+    return refused
+
+
+# Invitations.
+
+
+def _check_life(kind: Kind, expires: int, now: int) -> None:
+    if expires > now + (GUEST_LIFE_MS if kind == "guest" else OWNER_LIFE_MS):
+        raise Refused(Status.MALFORMED, "expires is too late")
+
+
+def _is_free(tx: Transaction, id_: str) -> bool:
+    return tx.execute(select(invitations.c.id).where(invitations.c.id == id_)).first() is None
+
+
+def _add_invitation(tx: Transaction, site: str, item: NewInvitation, code: bytes | None) -> None:
+    tx.execute(
+        invitations.insert().values(
+            id=item.id, site=site, kind=item.kind, code=code, state="open", created=tx.now, expires=item.expires
+        )
+    )  # fmt: skip
+    tx.audit(site, "invitation.created", invitation=item.id)
+
+
+@messages.on("invitation.create", NewInvitation)
+async def create_invitation(link: Link, body: NewInvitation) -> Mapping[str, Any]:
+    """Open an invitation. The same one again is done already."""
+    if (body.kind == "owner") != bool(body.code):
+        raise Refused(Status.MALFORMED, "code goes with kind owner")
+    code = wire.unb64(body.code, 32, field="code") if body.code else None
+
+    def job(tx: Transaction) -> None:
+        row = tx.execute(select(invitations).where(invitations.c.id == body.id)).first()
+        if row is not None:
+            same = (link.site, body.kind, body.expires) == (row.site, row.kind, row.expires)
+            if not same or (code is not None and code != row.code):
+                raise Refused(Status.EXISTS)
+            return
+        _check_life(body.kind, body.expires, tx.now)
+        if body.expires <= tx.now:
+            raise Refused(Status.EXPIRED)
+        open_ones = select(func.count()).where(
+            invitations.c.site == link.site,
+            invitations.c.state.in_(OPEN),
+            invitations.c.expires > tx.now,
+        )
+        if tx.execute(open_ones).scalar_one() >= INVITATIONS:
+            raise Refused(Status.TOO_LARGE, "open invitations")
+        if (
+            code is not None
+            and tx.execute(select(invitations.c.id).where(invitations.c.code == code)).first()
+        ):
+            raise Refused(Status.EXISTS)
+        _add_invitation(tx, link.site, body, code)
+
+    await link.ras.store.write(job)
+    return {}
+
+
+@messages.on("invitation.withdraw", OneInvitation)
+async def withdraw_invitation(link: Link, body: OneInvitation) -> Mapping[str, Any]:
+    """Withdraw an invitation; one that is not open is done already."""
+    await link.ras.store.write(
+        lambda tx: withdraw(link.ras, tx, link.site, body.id, tell_home=False)
+    )
+    return {}
+
+
+@messages.on("invitation.done", Done)
+async def invitation_done(link: Link, body: Done) -> Mapping[str, Any]:
+    """Let in who joined by this invitation: only the user to whom it belongs, with the role that the home says."""
+
+    def job(tx: Transaction) -> Mapping[str, Any]:
+        row = tx.execute(
+            select(invitations.c.state, invitations.c.user).where(
+                invitations.c.site == link.site, invitations.c.id == body.id
+            )
+        ).first()
+        if row is None or row.user != body.user or row.state not in ("joined", "done"):
+            raise Refused(Status.NOT_FOUND)
+        left_out = set_member(link.ras, tx, link.site, body.user, body.role, body.locks)
+        if left_out is None:
+            raise Refused(Status.NOT_FOUND)
+        if row.state == "joined":
+            tx.execute(
+                invitations.update()
+                .where(invitations.c.id == body.id)
+                .values(state="done", code=None)
+            )
+            tx.audit(link.site, "invitation.done", invitation=body.id, user=body.user)
+            done = {"site": link.site, "invitation": body.id, "state": "done"}
+            tx.push(recipient_of_user(body.user), "invitation", done)
+        return {"locks": left_out}
+
+    return await link.ras.store.write(job)
+
+
+# Members.
+
+
+@messages.on("member.set", ListedMember)
+async def member_set(link: Link, body: ListedMember) -> Mapping[str, Any]:
+    """Change a member's role and locks. Who is pending becomes a member by invitation.done only."""
+
+    def job(tx: Transaction) -> Mapping[str, Any]:
+        state = tx.execute(
+            select(members.c.state).where(members.c.site == link.site, members.c.user == body.user)
+        ).scalar()
+        if state != "active":
+            raise Refused(Status.NOT_FOUND)
+        return {
+            "locks": set_member(link.ras, tx, link.site, body.user, body.role, body.locks) or []
+        }
+
+    return await link.ras.store.write(job)
+
+
+@messages.on("member.end", OneUser)
+async def member_end(link: Link, body: OneUser) -> Mapping[str, Any]:
+    """End a membership; none is done already."""
+    await link.ras.store.write(
+        lambda tx: end_member(link.ras, tx, link.site, body.user, tell_home=False)
+    )
+    return {}
+
+
+@messages.on("keys.update", Keys)
+async def keys_update(link: Link, body: Keys) -> Mapping[str, Any]:
+    """Bring a member's sealed keys to their browsers. A number that does not rise is refused (22)."""
+    if len(wire.unb64(body.sealed, field="sealed")) > SEALED:
+        raise Refused(Status.TOO_LARGE, "sealed")
+
+    def job(tx: Transaction) -> None:
+        risen = tx.execute(
+            members.update()
+            .where(
+                members.c.site == link.site,
+                members.c.user == body.user,
+                members.c.state == "active",
+                members.c.key_number < body.number,
+            )
+            .values(key_number=body.number)
+        )
+        if risen.rowcount == 0:
+            known = tx.execute(
+                select(members.c.state).where(
+                    members.c.site == link.site, members.c.user == body.user
+                )
+            ).scalar()
+            raise Refused(Status.EXISTS if known == "active" else Status.NOT_FOUND)
+        tx.push(
+            recipient_of_user(body.user),
+            "keys",
+            {"site": link.site, "number": body.number, "sealed": body.sealed},
+        )
+
+    await link.ras.store.write(job)
+    return {}
