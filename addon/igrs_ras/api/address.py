@@ -7,7 +7,21 @@ from igrs_ras.settings import Network
 
 SUPERVISOR_NETWORK = ipaddress.ip_network("172.30.32.0/23")
 SUPERVISOR = "172.30.32.2"  # where ingress comes from
-LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
+# Where a proxy that nobody configured may stand. Narrower than `is_private`, which counts examples' networks too.
+PRIVATE = [
+    ipaddress.ip_network(text)
+    for text in (
+        "10.0.0.0/8",
+        "100.64.0.0/10",
+        "127.0.0.0/8",
+        "169.254.0.0/16",
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+        "::1/128",
+        "fc00::/7",
+        "fe80::/10",
+    )
+]
 
 type Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -48,7 +62,7 @@ def caller(peer: str, forwarded: Iterable[str], proxies: list[Network]) -> tuple
             if not within(found, proxies):
                 break
         return prefix(address), True
-    if address.is_private and not proxies:
+    if not proxies and within(address, PRIVATE):
         return "", address.is_loopback
     return prefix(address), False
 

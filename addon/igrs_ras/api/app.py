@@ -38,7 +38,7 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
     "Cross-Origin-Resource-Policy": "same-origin",
-    "Permissions-Policy": "interest-cohort=()",
+    "Server": "igrs-ras",
 }
 HSTS = "max-age=31536000"
 
@@ -50,7 +50,12 @@ def make_app(
 ) -> web.Application:
     """Return the application of one listener."""
     border = _Border(ras, listener, guard)
-    app = web.Application(client_max_size=BODY_LIMIT, middlewares=[border.middleware])
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: _Handler) -> web.StreamResponse:
+        return await border.run(request, handler)
+
+    app = web.Application(client_max_size=BODY_LIMIT, middlewares=[middleware])
     for route in routes:
         if listener in route.listeners:
             app.router.add_route(route.method, route.path, _Endpoint(ras, listener, route).handle)
@@ -64,9 +69,8 @@ class _Border:
         self._ras = ras
         self._listener = listener
         self._guard = guard
-        self.middleware = web.middleware(self._run)
 
-    async def _run(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
+    async def run(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
         with self._guard.serving(request.protocol):
             return await self._answer(request, handler)
 
@@ -201,13 +205,13 @@ class _Endpoint:
         if (
             origin is not None
             and origin in self._ras.settings.allowed_origins
-            and not _is_own(self._ras, request, origin)
+            and not is_own(self._ras, request, origin)
         ):
             return ANYBODY  # other origins never act by cookie
         return await self._ras.sessions.resolve(token, "cookie") or ANYBODY
 
     def _own_origin(self, request: web.Request, origin: str) -> None:
-        if not _is_own(self._ras, request, origin) and (
+        if not is_own(self._ras, request, origin) and (
             request.method not in SAFE or self._route.websocket
         ):
             raise Refused(Status.NOT_PERMITTED, "foreign Origin")
@@ -252,7 +256,8 @@ def _peer(request: web.Request) -> str:
     return str(peer[0]) if peer else ""
 
 
-def _is_own(ras: Ras, request: web.Request, origin: str) -> bool:
+def is_own(ras: Ras, request: web.Request, origin: str) -> bool:
+    """Tell whether an Origin is this server's own."""
     if ras.settings.public_url:
         parts = urlsplit(ras.settings.public_url)
         return origin == f"{parts.scheme}://{parts.netloc}"

@@ -54,19 +54,22 @@ class Guard:
             connection.busy -= 1
             connection.since = self._clock.monotonic()
 
+    def lost(self, protocol: Any) -> None:
+        """Take note that a connection is closed."""
+        self._connections.pop(protocol, None)
+
     def sweep(self) -> None:
-        """Forget closed connections and end those that sent no request in time."""
+        """End connections that sent no request in time."""
         now = self._clock.monotonic()
         for protocol, connection in list(self._connections.items()):
             allowed = IDLE_SECONDS if connection.served else HANDSHAKE_SECONDS
-            # Until TLS is agreed upon there is no transport; asyncio's own time-out ends such a connection.
             waiting = now - connection.since
             if protocol.transport is None:
-                if connection.served or waiting > 2 * HANDSHAKE_SECONDS:
-                    del self._connections[protocol]
+                # TLS was not agreed upon; asyncio's own time-out has ended such a connection.
+                if waiting > 2 * HANDSHAKE_SECONDS:
+                    self.lost(protocol)
             elif not connection.busy and waiting > allowed:
                 protocol.transport.abort()
-                del self._connections[protocol]
 
 
 class _Refusing(asyncio.Protocol):
@@ -119,6 +122,13 @@ class Listening:
         """Listen. Raises OSError if the address is taken."""
         await self._runner.setup()
         make: Any = self._runner.server
+        forget = make.connection_lost
+
+        def lost(protocol: Any, error: BaseException | None = None) -> None:
+            self._guard.lost(protocol)
+            forget(protocol, error)
+
+        make.connection_lost = lost  # the server is told by each of its connections
 
         def factory() -> asyncio.Protocol:
             protocol: asyncio.Protocol = make()
