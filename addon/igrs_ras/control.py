@@ -88,11 +88,11 @@ class Control:
             writer.close()
 
     async def _answer(self, line: bytes) -> dict[str, Any]:
-        from igrs_ras import admin  # noqa: PLC0415  most servers are never asked
+        from igrs_ras.admin import run  # noqa: PLC0415  most servers are never asked
 
         try:
             request = json.loads(line)
-            return {"data": await admin.run(self._ras, request["verb"], request["arguments"])}
+            return {"data": await run(self._ras, request["verb"], request["arguments"])}
         except VerbError as error:
             return {"error": {"code": error.code, "text": error.text}}
         except Refused as error:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, select
 
+from igrs_ras.relay_rows import Ending, finish
 from igrs_ras.status import Refused, Status
 from igrs_ras.storage.migrate import sync
 from igrs_ras.storage.store import Transaction
@@ -189,16 +190,17 @@ def _restore_site(tx: Transaction, site: str, reported: int) -> int:
     tx.execute(
         sites.update().where(sites.c.id == site).values(generation=generation, suspended=True)
     )
-    open_relays = select(relays).where(relays.c.site == site, relays.c.state == "accepted")
-    for row in tx.execute(open_relays).all():
-        tx.audit(
-            site, "relay.ended", user=row.user, device=row.device, key=row.key, code=Status.UNKNOWN
+    under_way = tx.execute(
+        select(relays.c.user, relays.c.device, relays.c.key).where(
+            relays.c.site == site, relays.c.state == "accepted"
         )
-    tx.execute(
-        relays.update()
-        .where(relays.c.site == site, relays.c.state == "accepted")
-        .values(state="unknown", code=int(Status.UNKNOWN), ended=tx.now)
-    )
+    ).all()
+    ends = [
+        Ending((row.user, site, row.device, row.key), "unknown", Status.UNKNOWN)
+        for row in under_way
+    ]
+    for start in range(0, len(ends), 200):
+        finish(tx, ends[start : start + 200])
     recipient = f"gateway:{site}"
     tx.execute(events.delete().where(events.c.recipient == recipient))
     tx.renew(recipient, generation)
