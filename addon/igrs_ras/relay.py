@@ -47,6 +47,7 @@ OLD_MS, EARLY_MS = (
 IDLE, LONGEST = 15.0, 60.0  # seconds without a message; seconds in all
 CONGESTED = 32 * 1024  # bytes that a gateway has not taken: what is sent now would come late
 PRUNE_SECONDS = 60.0
+RETRY_FIRST, RETRY_LAST = 0.1, 5.0  # seconds until the end of a relay is written again
 GATEWAY_CODES = frozenset(
     {
         Status.FAILED, Status.MALFORMED, Status.GATEWAY_OFFLINE, Status.OUT_OF_REACH, Status.LOCK_BUSY, Status.EXPIRED,
@@ -123,6 +124,8 @@ class Relays:
         name = (client.user, body.site, body.lock, body.key)
         digest = wire.unb64(body.hash)
         if (live := self._live.get(name)) is not None:
+            if live.end is not None and not live.recorded:
+                raise Refused(Status.NOT_READY)  # the database has not said yet what is recorded
             self._repeat(client, name, Known(live.hash, *live.stands()), digest)
             return
         if self._ras.draining:
@@ -371,14 +374,14 @@ class Relays:
         assert relay.end is not None  # noqa: S101  it is what this is for
         outcome, code = relay.end
         ending = Ending(relay.name, outcome, int(code))
-        pause = 0.1
+        pause = RETRY_FIRST
         while True:
             try:
                 await self._ras.store.bulk(finish, ending)
             except Refused:
                 self._tell_end(relay, "unknown", Status.UNKNOWN)
                 await asyncio.sleep(pause)
-                pause = min(pause * 2, 5.0)
+                pause = min(pause * 2, RETRY_LAST)
             except Exception:
                 _LOGGER.exception("the end of a relay was not recorded")
                 self._tell_end(relay, "unknown", Status.UNKNOWN)
