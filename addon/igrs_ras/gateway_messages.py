@@ -114,13 +114,14 @@ async def change_key(link: Link, body: NewKey) -> Mapping[str, Any]:
     server_public = link.ras.identity.public
 
     def job(tx: Transaction) -> None:
-        old = bytes(
-            tx.execute(
-                select(gateways.c.public_key).where(
-                    gateways.c.id == link.gateway, gateways.c.revoked.is_(None)
-                )
-            ).scalar_one()
-        )
+        row = tx.execute(
+            select(gateways.c.public_key).where(
+                gateways.c.id == link.gateway, gateways.c.revoked.is_(None)
+            )
+        ).first()
+        if row is None:
+            raise Refused(Status.NOT_PERMITTED)
+        old = bytes(row.public_key)
         if old == public:
             return
         signed = b"IGRS key 1\0" + server_public + bytes.fromhex(link.gateway) + old + public

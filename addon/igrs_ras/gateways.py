@@ -18,7 +18,16 @@ from igrs_ras.link import PROTOCOL, Auth, Link, signed_bytes
 from igrs_ras.locks import Authentications
 from igrs_ras.members import owners, recipient_of_user
 from igrs_ras.restore import restored_site
-from igrs_ras.socket import COPY, MALFORMED, NOT_READY_CODE, REVOKED, SIGN_IN, SLOW, Socket
+from igrs_ras.socket import (
+    COPY,
+    MALFORMED,
+    NOT_READY_CODE,
+    REVOKED,
+    SIGN_IN,
+    SLOW,
+    TOO_MANY,
+    Socket,
+)
 from igrs_ras.status import Refused, Status
 from igrs_ras.storage.tables import audit, gateways, sites
 from igrs_ras.window import Window
@@ -33,7 +42,11 @@ HANDSHAKE_SECONDS = 10.0
 HANDSHAKES = 1024  # at once; each ends after 10 s
 HANDSHAKES_OF_ADDRESS = 32
 ADMINS_SECONDS = 300.0  # for how long a home's admins are believed after its link went down
-COPIES = (1, 3600.0)  # owners hear of a copy at most once an hour
+COPIES = 1, 3600.0  # owners hear of a copy at most once an hour
+# What one site may do, over all its connections: each leaves a row or an audit entry, which are kept.
+CONNECTIONS = 60, 60.0
+CHANGES = 600, 600.0  # messages of each type
+RESTORES = 5, 3600.0  # each ends its members' sessions
 
 
 @dataclass(eq=False, slots=True)
@@ -58,6 +71,9 @@ class Gateways:
             str, tuple[float, list[str]]
         ] = {}  # site → when its link ended, its admins
         self._copies = Window(ras.clock, *COPIES)
+        self._connections = Window(ras.clock, *CONNECTIONS)
+        self._restores = Window(ras.clock, *RESTORES)
+        self.changes = Window(ras.clock, *CHANGES)
         self.authentications = Authentications(ras)
 
     async def start(self) -> None:
@@ -206,6 +222,9 @@ class Gateways:
         if row is None or not verified(bytes(row.public_key), signed, signature):
             socket.close(SIGN_IN)
             return None
+        if not self._connections.take(auth.gateway):
+            socket.close(TOO_MANY)
+            return None
         link = Link(ras, socket, auth.gateway, row.site, auth.n, local=row.local)
         key = bytes(row.public_key)
         code, generation = await ras.store.write(
@@ -261,6 +280,8 @@ class Gateways:
             return COPY, 0
         generation: int = row.generation
         if _is_behind(self._ras, tx, row.site, generation, auth, head):
+            if not self._restores.take(row.site):
+                return TOO_MANY, 0
             generation = restored_site(tx, self._ras, row.site, auth.generation)
         tx.after(partial(self._attach, greeting, link))
         return None, generation

@@ -119,6 +119,8 @@ class Joins:
         """
         row = await self._ras.store.read(lambda connection: _find(connection, request))
         if row is None:
+            # Before the one writer is troubled: most of what a stranger sends ends here.
+            await self._ras.store.read(lambda connection: self._site(connection, request))
             return await self._ras.store.write(lambda tx: self._new(tx, request, user))
         _check_same(row, request)
         # A user who joined while signed in has a session; so has nobody else a right to one.
@@ -134,20 +136,7 @@ class Joins:
         if row is not None:  # the same request, twice at once
             _check_same(row, request)
             return _state(row)
-        site = tx.execute(
-            select(invitations.c.site)
-            .join(sites, sites.c.id == invitations.c.site)
-            .where(
-                invitations.c.id == request.invitation,
-                invitations.c.kind == "guest",
-                # Also one that was used: the home then tells its owner that the link was opened twice.
-                invitations.c.state != "withdrawn",
-                invitations.c.expires > tx.now,
-                sites.c.suspended.is_(False),
-            )
-        ).scalar()
-        if site is None:
-            raise Refused(Status.NOT_FOUND)
+        site = self._site(tx.connection, request)
         counts = {"pending": 0, "wrong": 0, "all": 0}
         for found in tx.execute(
             select(joins.c.state, joins.c.created).where(joins.c.invitation == request.invitation)
@@ -179,6 +168,24 @@ class Joins:
         }
         tx.push(recipient_of_site(site), "join.request", body)
         return State(join, "pending")
+
+    def _site(self, connection: Connection, request: Request) -> str:
+        """Return the site that can be joined by this invitation now. Raises Refused(NOT_FOUND)."""
+        site: str | None = connection.execute(
+            select(invitations.c.site)
+            .join(sites, sites.c.id == invitations.c.site)
+            .where(
+                invitations.c.id == request.invitation,
+                invitations.c.kind == "guest",
+                # Also one that was used: the home then tells its owner that the link was opened twice.
+                invitations.c.state != "withdrawn",
+                invitations.c.expires > self._ras.clock.now_ms(),
+                sites.c.suspended.is_(False),
+            )
+        ).scalar()
+        if site is None:
+            raise Refused(Status.NOT_FOUND)
+        return site
 
     def _fetch(self, tx: Transaction, request: Request, *, bearer: bool) -> State:
         """Hand out the answer with a new session; the ones that this join made before end."""

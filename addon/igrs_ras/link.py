@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
-from igrs_ras import gateway_messages, joins, sites, wire
+from igrs_ras import gateway_messages, home_messages, joins, sites, wire
 from igrs_ras.hub import Feed
 from igrs_ras.members import recipient_of_site
 from igrs_ras.messages import merged
 from igrs_ras.socket import Message, Socket
 from igrs_ras.status import Refused, Status
-from igrs_ras.window import Window
 from igrs_ras.wire import Body, Id
 
 if TYPE_CHECKING:
@@ -25,12 +24,12 @@ _LOGGER = logging.getLogger(__name__)
 
 PROTOCOL = "igrs.gateway.v1"
 TOKEN_SECONDS = 600.0
-# Of each type of message that changes something: each leaves a row or an audit entry, which are kept.
-CHANGES, CHANGES_SECONDS = 600, 600.0
 UNCOUNTED = frozenset({"ack", "resume", "token"})
 ASKED = 64  # questions that may wait for a gateway's answer
 
-_HANDLERS = merged([sites.messages, joins.messages, gateway_messages.messages])
+_HANDLERS = merged(
+    [sites.messages, home_messages.messages, joins.messages, gateway_messages.messages]
+)
 
 
 class Auth(Body):
@@ -77,7 +76,6 @@ class Link:
         self.sync = sites.SyncParts()
         self._tokens: dict[bytes, float] = {}  # SHA-256 → until when, by the monotonic clock
         self._asked: dict[str, asyncio.Future[Message]] = {}
-        self._changes = Window(ras.clock, CHANGES, CHANGES_SECONDS)
 
     @property
     def open(self) -> bool:
@@ -165,7 +163,9 @@ class Link:
             if future is not None and not future.done():
                 future.set_result(message)
         elif (handling := _HANDLERS.get(message.type)) is not None:
-            if message.type not in UNCOUNTED and not self._changes.take(message.type):
+            if message.type not in UNCOUNTED and not self.ras.gateways.changes.take(
+                f"{self.site} {message.type}"
+            ):
                 raise Refused(Status.SLOW_DOWN)
             answer = await handling.run(self, wire.convert(message.body, handling.body))
             self.socket.ok(message, answer)

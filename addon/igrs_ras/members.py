@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 MEMBERS = 1000  # of a site
 LOCKS = 500
+GRANTS = 20_000  # of all its members together
 INVITATIONS = 200  # open ones
 OPEN = ("open", "joined")
 
@@ -113,6 +114,11 @@ def set_member(
         )
         _end_relays(ras, tx, site=site, user=user, device=device)
     if new - had:
+        count = tx.execute(
+            select(func.count()).select_from(grants).where(grants.c.site == site)
+        ).scalar_one()
+        if count + len(new - had) > GRANTS:
+            raise Refused(Status.TOO_LARGE, "locks of members")
         tx.execute(
             grants.insert(),
             [{"site": site, "user": user, "device": device} for device in sorted(new - had)],

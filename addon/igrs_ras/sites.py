@@ -19,7 +19,6 @@ from igrs_ras.members import (
     MEMBERS,
     OPEN,
     end_member,
-    recipient_of_user,
     remove_lock,
     set_member,
     withdraw,
@@ -28,6 +27,7 @@ from igrs_ras.messages import Messages
 from igrs_ras.status import Refused, Status
 from igrs_ras.storage.store import Transaction
 from igrs_ras.storage.tables import grants, invitations, locks, members, sites
+from igrs_ras.window import Window
 from igrs_ras.wire import Body, Device, Id, Millis
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ DAY_MS = 24 * 3600 * 1000
 GUEST_LIFE_MS = 90 * DAY_MS  # of an invitation at most
 OWNER_LIFE_MS = DAY_MS
 KEPT_MS = 7 * DAY_MS  # ended invitations and members who never finished joining
-SEALED = 8192
 CLEAN_SECONDS = 600.0
+SYNCS = 30, 600.0  # of a site: each may write thousands of rows
 
 Role = Literal["owner", "member"]
 Kind = Literal["owner", "guest"]
@@ -93,44 +93,6 @@ class List(Body):
     more: bool = False
 
 
-class NewInvitation(Body):
-    """An invitation; `code`: SHA-256 of an owner code's 10 bytes."""
-
-    id: Id
-    kind: Kind
-    expires: Millis
-    code: str = ""
-
-
-class OneInvitation(Body):
-    """Names an invitation."""
-
-    id: Id
-
-
-class Done(Body):
-    """The home lets in who joined."""
-
-    id: Id
-    user: Id
-    role: Role
-    locks: Devices
-
-
-class OneUser(Body):
-    """Names a member."""
-
-    user: Id
-
-
-class Keys(Body):
-    """A member's keys, sealed by the home under the update key. The number rises with each."""
-
-    user: Id
-    number: Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
-    sealed: Annotated[str, msgspec.Meta(min_length=24, max_length=(SEALED + 2) // 3 * 4)]
-
-
 @dataclass
 class SyncParts:
     """A list that comes in parts. Bounded: more than a site may have ends it."""
@@ -172,6 +134,7 @@ class Sites:
     def __init__(self, ras: Ras) -> None:
         self._ras = ras
         self._next = 0.0
+        self.syncs = Window(ras.clock, *SYNCS)
 
     async def start(self) -> None:
         """Nothing to begin."""
@@ -203,18 +166,29 @@ class Sites:
 # The list and its digest.
 
 
-def listing(connection: Connection, site: str, now: int) -> dict[str, Any]:
-    """Return the site's list as the home would send it: active members, open invitations, locks, each sorted."""
+def _active_members(connection: Connection, site: str) -> list[dict[str, Any]]:
     granted: dict[str, list[str]] = {}
     for row in connection.execute(
         select(grants.c.user, grants.c.device).where(grants.c.site == site)
     ):
         granted.setdefault(row.user, []).append(row.device)
-    people = connection.execute(
+    rows = connection.execute(
         select(members.c.user, members.c.role).where(
             members.c.site == site, members.c.state == "active"
         )
     )
+    # Sorted here: the databases sort texts by their own rules.
+    return sorted(
+        (
+            {"user": row.user, "role": row.role, "locks": sorted(granted.get(row.user, []))}
+            for row in rows
+        ),
+        key=lambda item: str(item["user"]),
+    )
+
+
+def listing(connection: Connection, site: str, now: int) -> dict[str, Any]:
+    """Return the site's list as the home would send it: active members, open invitations, locks, each sorted."""
     invited = connection.execute(
         select(invitations.c.id, invitations.c.kind, invitations.c.expires).where(
             invitations.c.site == site,
@@ -225,15 +199,8 @@ def listing(connection: Connection, site: str, now: int) -> dict[str, Any]:
     devices = connection.execute(
         select(locks.c.device, locks.c.capabilities).where(locks.c.site == site)
     )
-    # Sorted here: the databases sort texts by their own rules.
     return {
-        "members": sorted(
-            (
-                {"user": row.user, "role": row.role, "locks": sorted(granted.get(row.user, []))}
-                for row in people
-            ),
-            key=lambda item: str(item["user"]),
-        ),
+        "members": _active_members(connection, site),
         "invitations": sorted(
             ({"id": row.id, "kind": row.kind, "expires": row.expires} for row in invited),
             key=lambda item: str(item["id"]),
@@ -275,6 +242,8 @@ async def site_sync(link: Link, body: List) -> Mapping[str, Any]:
     if body.more:
         return {"more": True}
     parts, link.sync = link.sync, SyncParts()
+    if not link.ras.sites.syncs.take(link.site):
+        raise Refused(Status.SLOW_DOWN)
     unknown = await link.ras.store.write(lambda tx: sync(link.ras, tx, link.site, parts))
     return {"more": False, **unknown}
 
@@ -323,19 +292,19 @@ def add_lock(tx: Transaction, site: str, device: str, capabilities: int) -> None
 
 
 def _sync_members(ras: Ras, tx: Transaction, site: str, parts: SyncParts) -> dict[str, list[str]]:
+    present = {item["user"]: item for item in _active_members(tx.connection, site)}
     strangers: list[str] = []
     no_locks: set[str] = set()
     for user, item in sorted(parts.members.items()):
+        if present.get(user) == {"user": user, "role": item.role, "locks": sorted(item.locks)}:
+            continue
         left_out = set_member(ras, tx, site, user, item.role, item.locks)
         if left_out is None:
             strangers.append(user)
         else:
             no_locks.update(left_out)
-    # Who joined and waits for the home's word is not in its list yet and stays until joining takes too long.
-    active = tx.execute(
-        select(members.c.user).where(members.c.site == site, members.c.state == "active")
-    ).scalars()
-    for user in sorted(set(active) - parts.members.keys()):
+    # Who joined and waits for the home's word is not in its list yet, and stays until joining takes too long.
+    for user in sorted(present.keys() - parts.members.keys()):
         end_member(ras, tx, site, user, tell_home=False)
     return {"users": strangers, "locks": sorted(no_locks)}
 
@@ -350,31 +319,28 @@ def _sync_invitations(ras: Ras, tx: Transaction, site: str, parts: SyncParts) ->
         )
     }
     for id_ in sorted(present.keys() - parts.invitations.keys()):
-        if present[id_].state in OPEN:
+        # One that has expired is on nobody's list; who joined by it in time still waits for the home's word.
+        if present[id_].state in OPEN and present[id_].expires > tx.now:
             withdraw(ras, tx, site, id_, tell_home=False)
     refused: list[str] = []
     for id_, item in sorted(parts.invitations.items()):
         row = present.get(id_)
         if row is not None and row.state in OPEN:
             if row.expires != item.expires:
-                _check_life(item.kind, item.expires, tx.now)
+                check_life(item.kind, item.expires, tx.now)
                 tx.execute(
                     invitations.update().where(invitations.c.id == id_).values(expires=item.expires)
                 )
         elif row is None and item.kind == "guest" and item.expires > tx.now and _is_free(tx, id_):
-            _check_life(item.kind, item.expires, tx.now)
-            _add_invitation(
-                tx, site, NewInvitation(id=id_, kind="guest", expires=item.expires), None
-            )
+            check_life(item.kind, item.expires, tx.now)
+            add_invitation(tx, site, item)
         else:
             refused.append(id_)
     return refused
 
 
-# Invitations.
-
-
-def _check_life(kind: Kind, expires: int, now: int) -> None:
+def check_life(kind: Kind, expires: int, now: int) -> None:
+    """Refuse (10) an invitation that would stay open for too long."""
     if expires > now + (GUEST_LIFE_MS if kind == "guest" else OWNER_LIFE_MS):
         raise Refused(Status.MALFORMED, "expires is too late")
 
@@ -383,146 +349,13 @@ def _is_free(tx: Transaction, id_: str) -> bool:
     return tx.execute(select(invitations.c.id).where(invitations.c.id == id_)).first() is None
 
 
-def _add_invitation(tx: Transaction, site: str, item: NewInvitation, code: bytes | None) -> None:
+def add_invitation(
+    tx: Transaction, site: str, item: ListedInvitation, code: bytes | None = None
+) -> None:
+    """Open an invitation. `code`: SHA-256 of an owner code."""
     tx.execute(
         invitations.insert().values(
             id=item.id, site=site, kind=item.kind, code=code, state="open", created=tx.now, expires=item.expires
         )
     )  # fmt: skip
     tx.audit(site, "invitation.created", invitation=item.id)
-
-
-@messages.on("invitation.create", NewInvitation)
-async def create_invitation(link: Link, body: NewInvitation) -> Mapping[str, Any]:
-    """Open an invitation. The same one again is done already."""
-    if (body.kind == "owner") != bool(body.code):
-        raise Refused(Status.MALFORMED, "code goes with kind owner")
-    code = wire.unb64(body.code, 32, field="code") if body.code else None
-
-    def job(tx: Transaction) -> None:
-        row = tx.execute(select(invitations).where(invitations.c.id == body.id)).first()
-        if row is not None:
-            same = (link.site, body.kind, body.expires) == (row.site, row.kind, row.expires)
-            if not same or (code is not None and code != row.code):
-                raise Refused(Status.EXISTS)
-            return
-        _check_life(body.kind, body.expires, tx.now)
-        if body.expires <= tx.now:
-            raise Refused(Status.EXPIRED)
-        open_ones = select(func.count()).where(
-            invitations.c.site == link.site,
-            invitations.c.state.in_(OPEN),
-            invitations.c.expires > tx.now,
-        )
-        if tx.execute(open_ones).scalar_one() >= INVITATIONS:
-            raise Refused(Status.TOO_LARGE, "open invitations")
-        if (
-            code is not None
-            and tx.execute(select(invitations.c.id).where(invitations.c.code == code)).first()
-        ):
-            raise Refused(Status.EXISTS)
-        _add_invitation(tx, link.site, body, code)
-
-    await link.ras.store.write(job)
-    return {}
-
-
-@messages.on("invitation.withdraw", OneInvitation)
-async def withdraw_invitation(link: Link, body: OneInvitation) -> Mapping[str, Any]:
-    """Withdraw an invitation; one that is not open is done already."""
-    await link.ras.store.write(
-        lambda tx: withdraw(link.ras, tx, link.site, body.id, tell_home=False)
-    )
-    return {}
-
-
-@messages.on("invitation.done", Done)
-async def invitation_done(link: Link, body: Done) -> Mapping[str, Any]:
-    """Let in who joined by this invitation: only the user to whom it belongs, with the role that the home says."""
-
-    def job(tx: Transaction) -> Mapping[str, Any]:
-        row = tx.execute(
-            select(invitations.c.state, invitations.c.user).where(
-                invitations.c.site == link.site, invitations.c.id == body.id
-            )
-        ).first()
-        if row is None or row.user != body.user or row.state not in ("joined", "done"):
-            raise Refused(Status.NOT_FOUND)
-        left_out = set_member(link.ras, tx, link.site, body.user, body.role, body.locks)
-        if left_out is None:
-            raise Refused(Status.NOT_FOUND)
-        if row.state == "joined":
-            tx.execute(
-                invitations.update()
-                .where(invitations.c.id == body.id)
-                .values(state="done", code=None)
-            )
-            tx.audit(link.site, "invitation.done", invitation=body.id, user=body.user)
-            done = {"site": link.site, "invitation": body.id, "state": "done"}
-            tx.push(recipient_of_user(body.user), "invitation", done)
-        return {"locks": left_out}
-
-    return await link.ras.store.write(job)
-
-
-# Members.
-
-
-@messages.on("member.set", ListedMember)
-async def member_set(link: Link, body: ListedMember) -> Mapping[str, Any]:
-    """Change a member's role and locks. Who is pending becomes a member by invitation.done only."""
-
-    def job(tx: Transaction) -> Mapping[str, Any]:
-        state = tx.execute(
-            select(members.c.state).where(members.c.site == link.site, members.c.user == body.user)
-        ).scalar()
-        if state != "active":
-            raise Refused(Status.NOT_FOUND)
-        return {
-            "locks": set_member(link.ras, tx, link.site, body.user, body.role, body.locks) or []
-        }
-
-    return await link.ras.store.write(job)
-
-
-@messages.on("member.end", OneUser)
-async def member_end(link: Link, body: OneUser) -> Mapping[str, Any]:
-    """End a membership; none is done already."""
-    await link.ras.store.write(
-        lambda tx: end_member(link.ras, tx, link.site, body.user, tell_home=False)
-    )
-    return {}
-
-
-@messages.on("keys.update", Keys)
-async def keys_update(link: Link, body: Keys) -> Mapping[str, Any]:
-    """Bring a member's sealed keys to their browsers. A number that does not rise is refused (22)."""
-    if len(wire.unb64(body.sealed, field="sealed")) > SEALED:
-        raise Refused(Status.TOO_LARGE, "sealed")
-
-    def job(tx: Transaction) -> None:
-        risen = tx.execute(
-            members.update()
-            .where(
-                members.c.site == link.site,
-                members.c.user == body.user,
-                members.c.state == "active",
-                members.c.key_number < body.number,
-            )
-            .values(key_number=body.number)
-        )
-        if risen.rowcount == 0:
-            known = tx.execute(
-                select(members.c.state).where(
-                    members.c.site == link.site, members.c.user == body.user
-                )
-            ).scalar()
-            raise Refused(Status.EXISTS if known == "active" else Status.NOT_FOUND)
-        tx.push(
-            recipient_of_user(body.user),
-            "keys",
-            {"site": link.site, "number": body.number, "sealed": body.sealed},
-        )
-
-    await link.ras.store.write(job)
-    return {}

@@ -8,6 +8,20 @@ from sqlalchemy import Connection, func, select
 from igrs_ras import wire
 from igrs_ras.api import access
 from igrs_ras.api.route import Call, Table, Who
+from igrs_ras.api.site_answers import (
+    AuditShown,
+    EntryShown,
+    GatewayShown,
+    InvitationShown,
+    InvitationsShown,
+    LockShown,
+    LocksShown,
+    Membership,
+    Memberships,
+    MemberShown,
+    MembersShown,
+    SiteShown,
+)
 from igrs_ras.joins import opened_twice
 from igrs_ras.members import end_member, withdraw
 from igrs_ras.status import Refused, Status
@@ -23,7 +37,6 @@ from igrs_ras.storage.tables import (
     sites,
     users,
 )
-from igrs_ras.wire import Answer
 
 table = Table()
 
@@ -33,112 +46,6 @@ LONGEST = 200
 _SITE = "fedcba9876543210fedcba9876543210"
 _USER = "0123456789abcdef0123456789abcdef"
 _LIMIT = f"how many at most: 1 to {LONGEST}, {PAGE} by default"
-
-
-class Membership(Answer):
-    """One of the caller's homes. `state`: active, pending (the home has not answered yet) or suspended (after a restore,
-    until the home has sent its list)."""  # noqa: D205, D209  one sentence
-
-    site: str
-    name: str
-    role: str
-    state: str
-    online: bool
-
-
-class Memberships(Answer):
-    """All of the caller's homes."""
-
-    sites: list[Membership]
-
-
-class GatewayShown(Answer):
-    """A home's link: since when it is enrolled and when it last connected."""
-
-    gateway: str
-    local: bool
-    online: bool
-    created: int
-    seen: int | None
-
-
-class SiteShown(Answer):
-    """A home, with counts for an overview. `audit` is the last entry's index, `checkpoint` the last signed one's."""
-
-    site: str
-    name: str
-    gateway: GatewayShown | None
-    members: int
-    invitations: int
-    locks: int
-    audit: int
-    checkpoint: int
-
-
-class MemberShown(Answer):
-    """A member. `locks`: to which they may relay."""
-
-    user: str
-    name: str
-    role: str
-    state: str
-    created: int
-    locks: list[str]
-
-
-class MembersShown(Answer):
-    """A page of members, by id. `next` goes into `after`; empty at the end."""
-
-    members: list[MemberShown]
-    next: str
-
-
-class InvitationShown(Answer):
-    """An invitation. `opened_twice`: another client used its link too; `user`: who joined by it."""
-
-    invitation: str
-    kind: str
-    state: str
-    user: str
-    created: int
-    expires: int
-    opened_twice: bool
-
-
-class InvitationsShown(Answer):
-    """Invitations of the last days, the newest first."""
-
-    invitations: list[InvitationShown]
-
-
-class LockShown(Answer):
-    """A lock. `members`: how many may relay to it."""
-
-    device: str
-    capabilities: int
-    created: int
-    members: int
-
-
-class LocksShown(Answer):
-    """All locks of a home."""
-
-    locks: list[LockShown]
-
-
-class EntryShown(Answer):
-    """An audit entry. `hash` chains it to those before; `entry` has `time` (ms), `what`, ids and codes."""
-
-    index: int
-    hash: str
-    entry: dict[str, Any]
-
-
-class AuditShown(Answer):
-    """A page of the audit, the newest first. `next` goes into `before`; 0 at the end."""
-
-    entries: list[EntryShown]
-    next: int
 
 
 def _number(call: Call[None], name: str, default: int, highest: int) -> int:
