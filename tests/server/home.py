@@ -10,7 +10,6 @@ await home.close()
 """
 
 import asyncio
-import contextlib
 import hashlib
 import hmac
 import json
@@ -354,8 +353,26 @@ class Home:
         """Compare; send the list if it differs. Return whether it was equal."""
         answer = await self.request("site.digest", {"digest": b64(self.digest())})
         if not answer["match"]:
-            self.sync_answer = await self.request("site.sync", self.listing())
+            await self.send_list()
         return bool(answer["match"])
+
+    async def send_list(self, size: int = 100) -> dict[str, Any]:
+        """Send the whole list, in parts of `size` items; forget what the server says was ended there meanwhile."""
+        listing = self.listing()
+        items = [
+            (kind, item) for kind in ("locks", "members", "invitations") for item in listing[kind]
+        ]
+        parts = [items[at : at + size] for at in range(0, len(items), size)] or [[]]
+        for number, part in enumerate(parts, 1):
+            body: dict[str, Any] = {"more": number < len(parts)}
+            for kind, item in part:
+                body.setdefault(kind, []).append(item)
+            self.sync_answer = await self.request("site.sync", body)
+        for user in self.sync_answer["users"]:
+            self.members.pop(user, None)
+        for id_ in self.sync_answer["invitations"]:
+            self.invitations.pop(id_, None)
+        return self.sync_answer
 
     async def register_lock(self, device: str, capabilities: int = 0x2D) -> None:
         """Register over HTTP (7.4), with an advertisement that this gateway then vouches for."""
@@ -499,8 +516,14 @@ class Home:
         task.add_done_callback(self._tasks.discard)
 
     async def _quietly(self, work: Awaitable[None]) -> None:
-        with contextlib.suppress(Closed, ConnectionError):
+        try:
             await work
+        except Closed, ConnectionError:
+            return
+        except Denied as denied:
+            # What the server no longer has: the join was withdrawn, or the person has left.
+            if denied.status not in (21, 22):
+                raise
 
     async def _handle(self, message: dict[str, Any]) -> None:
         kind, body = message["type"], message["body"]
@@ -606,10 +629,12 @@ class Home:
         self.members[item.user] = Member(
             item.role, sorted(item.locks), item.update_key, item.person
         )
-        await self.request(
-            "invitation.done",
-            {"id": item.id, "user": item.user, "role": item.role, "locks": sorted(item.locks)},
-        )
+        body = {"id": item.id, "user": item.user, "role": item.role, "locks": sorted(item.locks)}
+        try:
+            await self.request("invitation.done", body)
+        except Denied:
+            self.members.pop(item.user, None)  # withdrawn meanwhile, or the person has left
+            raise
         self._changed.set()
 
     # Relays.
