@@ -11,6 +11,7 @@ import logging
 import re
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -169,7 +170,7 @@ class _Page:
         self._files = {
             path: ((_PAGES / name).read_bytes(), kind) for path, (name, kind) in _FILES.items()
         }
-        self.middleware = web.middleware(self._run)
+        self.middleware = web.middleware(partial(self._run))  # a method cannot be marked as one
 
     async def _run(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
         started = time.perf_counter()

@@ -19,6 +19,8 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, TextIO, override
 
+from aiohttp.http_exceptions import HttpProcessingError
+
 from igrs_ras.settings import Settings
 
 LONGEST = 500  # characters of one value
@@ -202,10 +204,17 @@ def configure(settings: Settings, stream: TextIO | None = None) -> None:
     access = logging.getLogger("aiohttp.access")
     access.disabled = True
     access.propagate = False
+    logging.getLogger("aiohttp.server").addFilter(_worth_reading)
     logging.raiseExceptions = False
     logging.captureWarnings(capture=True)
     sys.excepthook = _uncaught
     threading.excepthook = _uncaught_in_thread
+
+
+def _worth_reading(record: logging.LogRecord) -> bool:
+    """Leave out that somebody sent what is no HTTP: anybody may, as often as they like, and it is answered with 400."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, HttpProcessingError)
 
 
 def _uncaught(kind: type[BaseException], error: BaseException, place: TracebackType | None) -> None:

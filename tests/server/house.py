@@ -51,6 +51,7 @@ class House:
         app.router.add_route("*", "/api/hassio_ingress/{token}/{path:.*}", self._forward)
         # Home Assistant's own frontend: a page of the same origin that shows the app in a frame.
         app.router.add_get("/frontend", self._frontend)
+        app.router.add_get("/favicon.ico", self._icon)
         self._client = aiohttp.ClientSession(
             cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False
         )
@@ -81,6 +82,9 @@ class House:
     async def _frontend(self, _request: web.Request) -> web.Response:
         page = f'<!doctype html><title>Home Assistant</title><iframe title="app" src="{self.prefix}/"></iframe>'
         return web.Response(text=page, content_type="text/html")
+
+    async def _icon(self, _request: web.Request) -> web.Response:
+        return web.Response(status=204)
 
     async def _forward(self, request: web.Request) -> web.Response:
         user = self.sessions.get(request.cookies.get(COOKIE, ""))

@@ -10,6 +10,7 @@ import unicodedata
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from aiohttp.http_exceptions import BadHttpMessage
 from hypothesis import given
 from hypothesis import strategies as st
 from igrs_ras import logs
@@ -203,6 +204,7 @@ def stream() -> Iterator[io.StringIO]:
     root.setLevel(level)
     own.setLevel(own_level)
     logging.getLogger("aiohttp.access").disabled = False
+    logging.getLogger("aiohttp.server").removeFilter(logs._worth_reading)
     logging.raiseExceptions = True
     logging.captureWarnings(capture=False)
     sys.excepthook, threading.excepthook = hook, thread_hook
@@ -222,6 +224,14 @@ def test_the_level_counts_for_the_server_and_libraries_speak_up_only_to_warn(
     logging.getLogger("aiohttp.access").error("GET /?token=hunter2")
     logging.getLogger("aiohttp.server").warning("library")
     assert [line["message"] for line in lines(stream)] == ["own", "library"]
+
+
+def test_what_is_no_http_fills_no_log(stream: io.StringIO) -> None:
+    logs.configure(Settings(), stream)
+    for error in (BadHttpMessage("hunter2"), ValueError("hunter2")):
+        logging.getLogger("aiohttp.server").error("Error handling request", exc_info=error)
+    (line,) = lines(stream)
+    assert line["exception"][0]["type"] == "ValueError"
 
 
 def test_a_request_is_one_line_with_its_routes_template(stream: io.StringIO) -> None:
