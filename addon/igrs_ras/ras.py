@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from igrs_ras import logs
 from igrs_ras.accounts.mail import Mailer
 from igrs_ras.accounts.passkeys import Passkeys
 from igrs_ras.accounts.passwords import Passwords
@@ -279,6 +280,7 @@ async def serve(settings: Settings) -> None:
     ras = Ras(settings)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
+    logs.watch(loop)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     await ras.open()
