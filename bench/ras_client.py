@@ -1,0 +1,417 @@
+"""The far ends of the server's sockets for `bench.ras`: as lean as Python allows, so that the server is what is measured.
+
+They speak the documented protocol and nothing else of the server's code: a frame is masked with four zero bytes (which
+RFC 6455 allows and which costs nothing), messages are read into structs, an answer is three messages in one write.
+"""
+
+import asyncio
+import base64
+import hashlib
+import os
+import secrets
+import ssl
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast, override
+
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+MESSAGE = os.urandom(128)
+"""What a client and a lock say: as long as a typical message of ILP1's section 4."""
+ENDS = frozenset({"answered", "failed", "expired", "unknown"})
+PATIENCE = 20.0
+PING_SECONDS = 15.0
+_CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_ENCODER = msgspec.json.Encoder()
+
+
+def b64(data: bytes) -> str:
+    """Binary data as JSON has it."""
+    return base64.b64encode(data).decode()
+
+
+_DATA, _HASH = b64(MESSAGE), b64(hashlib.sha256(MESSAGE).digest())
+
+
+class _Ulids:
+    """Unique identifiers of now; hex digits are digits of Crockford's too."""
+
+    def __init__(self) -> None:
+        self._number = secrets.randbits(62)
+
+    def __call__(self) -> str:
+        now = time.time_ns() // 1_000_000
+        self._number += 1
+        head = "".join(_CROCKFORD[now >> shift & 31] for shift in range(45, -5, -5))
+        return f"{head}{self._number:016X}"
+
+
+ulid = _Ulids()
+
+
+class _Envelope(msgspec.Struct):
+    type: str
+    body: msgspec.Raw
+    seq: int = 0
+
+
+class _Relay(msgspec.Struct):
+    relay: str = ""
+    key: str = ""
+    state: str = ""
+    re: str = ""
+    status: int = 0
+
+
+_read_envelope = msgspec.json.Decoder(_Envelope).decode
+_read_relay = msgspec.json.Decoder(_Relay).decode
+_read_any = msgspec.json.Decoder().decode
+
+
+class ClosedError(Exception):
+    """The server closed the socket, or never opened it."""
+
+
+class Socket(asyncio.Protocol):
+    """A WebSocket's client end. Messages go to `take`; until that is set they wait."""
+
+    def __init__(self, path: str, protocol: str) -> None:
+        self.take: Callable[[bytes], None] | None = None
+        self.opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.closed = False
+        self._head = (
+            f"GET {path} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"Sec-WebSocket-Key: {b64(os.urandom(16))}\r\nSec-WebSocket-Version: 13\r\n"
+            f"Sec-WebSocket-Protocol: {protocol}\r\n\r\n"
+        ).encode()
+        self._transport: asyncio.Transport | None = None
+        self._buffer = b""
+        self._waiting: deque[bytes] = deque()
+        self._reader: asyncio.Future[None] | None = None
+
+    @override
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # By its methods; uvloop's are of no class of asyncio's.
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.write(self._head)
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        data = self._buffer + data if self._buffer else data
+        at = 0
+        if not self.opened.done():
+            at = data.find(b"\r\n\r\n") + 4
+            if at < 4:
+                self._buffer = data
+                return
+            if not data.startswith(b"HTTP/1.1 101"):
+                self.opened.set_exception(ClosedError(data[:60].decode("latin-1")))
+                self.close()
+                return
+            self.opened.set_result(None)
+        while len(data) - at >= 2:
+            size, start = data[at + 1], at + 2
+            if size == 126:
+                size, start = int.from_bytes(data[at + 2 : at + 4]), at + 4
+            elif size == 127:
+                size, start = int.from_bytes(data[at + 2 : at + 10]), at + 10
+            if len(data) < start + size:
+                break
+            at, kind = start + size, data[at] & 15
+            if kind <= 2:
+                self._message(data[start:at])
+            elif kind == 8:
+                self.close()
+        self._buffer = data[at:]
+
+    def _message(self, data: bytes) -> None:
+        if self.take is not None:
+            self.take(data)
+            return
+        self._waiting.append(data)
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
+
+    @override
+    def connection_lost(self, error: Exception | None) -> None:
+        self.closed = True
+        if not self.opened.done():
+            self.opened.set_exception(ClosedError("no answer"))
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
+
+    async def receive(self) -> bytes:
+        """Return the next message; only while `take` is not set. Raises ClosedError."""
+        while not self._waiting:
+            if self.closed:
+                raise ClosedError("closed")
+            self._reader = asyncio.get_running_loop().create_future()
+            await asyncio.wait_for(self._reader, PATIENCE)
+        return self._waiting.popleft()
+
+    def send(self, *messages: bytes) -> None:
+        """Send text messages in one write."""
+        frames: list[bytes] = []
+        for message in messages:
+            size = len(message)
+            length = (
+                bytes((0x81, 0x80 | size))
+                if size < 126
+                else b"\x81\xfe" + size.to_bytes(2)  # nothing here is longer than 64 KiB
+            )
+            frames += (length, b"\0\0\0\0", message)
+        if self._transport is not None:
+            self._transport.write(b"".join(frames))
+
+    def close(self) -> None:
+        """Cut the connection."""
+        self.closed = True
+        if self._transport is not None:
+            self._transport.abort()
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where the server is. `cafile`: TLS with this certificate."""
+
+    port: int
+    cafile: str = ""
+
+    async def open(self, path: str, protocol: str) -> Socket:
+        """Open a socket. Raises ClosedError, OSError, TimeoutError."""
+        async with asyncio.timeout(PATIENCE):
+            _, socket = await asyncio.get_running_loop().create_connection(
+                lambda: Socket(path, protocol),
+                "127.0.0.1",
+                self.port,
+                ssl=_context(self.cafile),
+                server_hostname="localhost" if self.cafile else None,
+            )
+            await socket.opened
+        return socket
+
+
+_contexts: dict[str, ssl.SSLContext] = {}
+
+
+def _context(cafile: str) -> ssl.SSLContext | None:
+    if not cafile:
+        return None
+    if cafile not in _contexts:
+        _contexts[cafile] = ssl.create_default_context(cafile=cafile)
+    return _contexts[cafile]
+
+
+def message(kind: str, body: dict[str, Any]) -> bytes:
+    """Write an envelope."""
+    return _ENCODER.encode({"id": ulid(), "type": kind, "body": body})
+
+
+ECHO = message("relay.data", {"relay": "0" * 32, "n": 0, "data": _DATA, "hash": _HASH})
+"""What is sent to a bare echo server: as long as a relay's message."""
+
+
+async def request(socket: Socket, kind: str, body: dict[str, Any]) -> dict[str, Any]:
+    """Send a message and return its answer's body; only while nothing takes messages. Raises ClosedError."""
+    id_ = ulid()
+    socket.send(_ENCODER.encode({"id": id_, "type": kind, "body": body}))
+    while True:
+        found = _read_any(await socket.receive())
+        if found["body"].get("re") == id_:
+            if found["type"] == "refused":
+                raise ClosedError(str(found["body"]))
+            answer: dict[str, Any] = found["body"]
+            return answer
+
+
+class Place(msgspec.Struct):
+    """One home with one lock and one member, as the database has them."""
+
+    site: str
+    gateway: str
+    key: bytes
+    device: str
+    user: str
+    token: str
+    generation: int
+    n: int = 0
+
+
+@dataclass(slots=True)
+class Gateway:
+    """A home's link. Each relay is answered at once: sent to the lock, the lock's message, ended as answered."""
+
+    place: Place
+    answered: int = 0
+    restored: bool = False
+    _socket: Socket | None = None
+
+    @property
+    def connected(self) -> bool:
+        """Whether the link is open."""
+        return self._socket is not None and not self._socket.closed
+
+    async def connect(self, address: Address) -> None:
+        """Open the link and take the welcome. Raises ClosedError, OSError, TimeoutError."""
+        socket = await address.open("/api/v1/gateway", "igrs.gateway.v1")
+        hello = _read_any(await socket.receive())["body"]
+        place, nonce = self.place, os.urandom(32)
+        place.n += 1
+        signed = (
+            b"IGRS gateway 1\0"
+            + base64.b64decode(hello["server_key"])
+            + base64.b64decode(hello["nonce"])
+            + bytes.fromhex(place.gateway)
+            + nonce
+            + place.n.to_bytes(8)
+        )
+        auth = {
+            "gateway": place.gateway,
+            "nonce": b64(nonce),
+            "n": place.n,
+            "generation": place.generation,
+            "audit_index": 0,
+            "audit_hash": b64(bytes(32)),
+            "signature": b64(Ed25519PrivateKey.from_private_bytes(place.key).sign(signed)),
+        }
+        socket.send(message("auth", auth))
+        welcome = _read_any(await socket.receive())
+        if welcome["type"] != "welcome":
+            raise ClosedError(str(welcome))
+        self.restored |= welcome["body"]["restored"]
+        socket.take = self._take
+        self._socket = socket
+
+    def _take(self, data: bytes) -> None:
+        envelope = _read_envelope(data)
+        if envelope.type != "relay.open" or self._socket is None:
+            return
+        relay = _read_relay(envelope.body).relay
+        self.answered += 1
+        self._socket.send(
+            message("relay.state", {"relay": relay, "state": "sent_to_lock", "n": 0}),
+            message("relay.data", {"relay": relay, "n": 0, "data": _DATA, "hash": _HASH}),
+            message("relay.end", {"relay": relay, "outcome": "answered", "code": 0}),
+        )
+
+    def ping(self) -> None:
+        """Show that this end lives."""
+        if self._socket is not None:
+            self._socket.send(message("ping", {}))
+
+    def close(self) -> None:
+        """Cut the link."""
+        if self._socket is not None:
+            self._socket.close()
+
+
+@dataclass(slots=True)
+class Pending:
+    """A relay that is under way: when it began, when the lock's message came, and its end."""
+
+    began: float
+    ended: asyncio.Future[str]
+    answered: float = 0.0
+
+
+@dataclass(slots=True)
+class Phone:
+    """A client's push socket."""
+
+    place: Place
+    _socket: Socket | None = None
+    _relays: dict[str, Pending] = field(default_factory=dict)
+    _openings: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def connected(self) -> bool:
+        """Whether the socket is open."""
+        return self._socket is not None and not self._socket.closed
+
+    async def connect(self, address: Address) -> None:
+        """Open the socket, sign in, take the events that waited, follow the lock. Raises as Gateway.connect."""
+        socket = await address.open("/api/v1/push", "igrs.push.v1")
+        socket.send(message("auth", {"token": self.place.token}))
+        hello = _read_any(await socket.receive())
+        if hello["type"] != "hello":
+            raise ClosedError(str(hello))
+        body = hello["body"]
+        socket.send(message("resume", {"generation": body["generation"], "seq": body["seq"]}))
+        lock = {"site": self.place.site, "lock": self.place.device}
+        await request(socket, "follow", {"locks": [lock]})
+        socket.take = self._take
+        self._socket = socket
+
+    def _take(self, data: bytes) -> None:
+        envelope = _read_envelope(data)
+        if envelope.type == "relay.data":
+            if (relay := self._relays.get(_read_relay(envelope.body).key)) is not None:
+                relay.answered = time.perf_counter()
+            return
+        if envelope.type == "relay.state":
+            body = _read_relay(envelope.body)
+            if body.state in ENDS:
+                self._end(body.key, body.state)
+        elif envelope.type == "refused":
+            body = _read_relay(envelope.body)
+            self._end(self._openings.get(body.re, ""), f"refused {body.status}")
+
+    def _end(self, key: str, how: str) -> None:
+        relay = self._relays.get(key)
+        if relay is not None and not relay.ended.done():
+            relay.ended.set_result(how)
+
+    async def relay(self, began: float = 0.0) -> tuple[str, float, float]:
+        """Relay one message; return how it ended, and the seconds until the lock's message and until the end.
+
+        `began`: when it should have begun, if that was earlier than now.
+        """
+        key, id_ = ulid(), ulid()
+        relay = Pending(began or time.perf_counter(), asyncio.get_running_loop().create_future())
+        self._relays[key] = relay
+        self._openings[id_] = key
+        body = {
+            "site": self.place.site,
+            "lock": self.place.device,
+            "key": key,
+            "ttl_ms": 15000,
+            "n": 0,
+            "data": _DATA,
+            "hash": _HASH,
+        }
+        assert self._socket is not None
+        self._socket.send(_ENCODER.encode({"id": id_, "type": "relay.open", "body": body}))
+        try:
+            how = await asyncio.wait_for(relay.ended, PATIENCE)
+        except TimeoutError:
+            how = "silence"
+        finally:
+            del self._relays[key], self._openings[id_]
+        return how, relay.answered - relay.began, time.perf_counter() - relay.began
+
+    def ping(self) -> None:
+        """Show that this end lives."""
+        if self._socket is not None:
+            self._socket.send(message("ping", {}))
+
+    def close(self) -> None:
+        """Cut the socket."""
+        if self._socket is not None:
+            self._socket.close()
+
+
+async def keep_alive(ends: Sequence[Gateway | Phone]) -> None:
+    """Ping for all, evenly over the interval, as many homes would."""
+    while True:
+        began = time.monotonic()
+        for number, end in enumerate(list(ends)):
+            if end.connected:
+                end.ping()
+            if number % 20 == 19:
+                await asyncio.sleep(PING_SECONDS * 20 / len(ends))
+        await asyncio.sleep(max(1.0, PING_SECONDS - (time.monotonic() - began)))
