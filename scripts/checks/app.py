@@ -41,7 +41,10 @@ _FIXED: Final = (
     "ingress_listen",
     "metrics_listen",
 )
-_OUT_OF_BACKUP: Final = ("ras.sqlite3", "ras.sqlite3-wal", "ras.sqlite3-shm", "boot", "control")
+_OUT_OF_BACKUP: Final = (
+    "ras.sqlite3", "ras.sqlite3-wal", "ras.sqlite3-shm", "ras.sqlite3.replaced-1", "ras.1.0001.copy", "boot",
+    "boot.part", "control",
+)  # fmt: skip
 _IN_BACKUP: Final = ("backup.igrs",)
 _HARDENED: Final = {
     "read_only": True,
