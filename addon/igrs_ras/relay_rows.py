@@ -46,47 +46,54 @@ class Ending:
     code: int
 
 
+# Built once: building a statement costs more than running it.
+_RIGHTS = (
+    select(grants.c.user, grants.c.site, grants.c.device)
+    .join(members, (members.c.site == grants.c.site) & (members.c.user == grants.c.user))
+    .join(sites, sites.c.id == grants.c.site)
+    .where(
+        tuple_(grants.c.site, grants.c.user, grants.c.device).in_(
+            bindparam("b_wanted", expanding=True)
+        ),
+        members.c.state == "active",
+        sites.c.suspended.is_(False),
+    )
+)
+_KNOWN = select(
+    relays.c.user, relays.c.site, relays.c.device, relays.c.key,
+    relays.c.hash, relays.c.state, relays.c.code,
+).where(
+    tuple_(relays.c.user, relays.c.site, relays.c.device, relays.c.key).in_(
+        bindparam("b_names", expanding=True)
+    )
+)  # fmt: skip
+_SIGNED_IN = select(sessions.c.id).where(
+    sessions.c.id.in_(bindparam("b_sessions", expanding=True)),
+    sessions.c.full.is_(True),
+    sessions.c.expires > bindparam("b_now"),
+)
+
+
 def may_relay(
     connection: Connection, wanted: Iterable[tuple[str, str, str]]
 ) -> set[tuple[str, str, str]]:
     """Return those (user, site, device) where the user is an active member with the remote right for the lock."""
-    rows = connection.execute(
-        select(grants.c.user, grants.c.site, grants.c.device)
-        .join(members, (members.c.site == grants.c.site) & (members.c.user == grants.c.user))
-        .join(sites, sites.c.id == grants.c.site)
-        .where(
-            tuple_(grants.c.site, grants.c.user, grants.c.device).in_(
-                [(site, user, device) for user, site, device in wanted]
-            ),
-            members.c.state == "active",
-            sites.c.suspended.is_(False),
-        )
-    )
-    return {(row.user, row.site, row.device) for row in rows}
+    names = [(site, user, device) for user, site, device in wanted]
+    rows = connection.execute(_RIGHTS, {"b_wanted": names})
+    return {(user, site, device) for user, site, device in rows}
 
 
 def _known(connection: Connection, names: Sequence[Name]) -> dict[Name, Known]:
-    rows = connection.execute(
-        select(relays).where(
-            tuple_(relays.c.user, relays.c.site, relays.c.device, relays.c.key).in_(names)
-        )
-    )
+    rows = connection.execute(_KNOWN, {"b_names": names})
     return {
-        (row.user, row.site, row.device, row.key): Known(bytes(row.hash), row.state, row.code)
-        for row in rows
+        (user, site, device, key): Known(bytes(digest), state, code)
+        for user, site, device, key, digest, state, code in rows
     }
 
 
 def _signed_in(connection: Connection, wanted: Iterable[str], now: int) -> set[str]:
-    return set(
-        connection.execute(
-            select(sessions.c.id).where(
-                sessions.c.id.in_(list(wanted)),
-                sessions.c.full.is_(True),
-                sessions.c.expires > now,
-            )
-        ).scalars()
-    )
+    rows = connection.execute(_SIGNED_IN, {"b_sessions": list(wanted), "b_now": now})
+    return set(rows.scalars())
 
 
 def accept(tx: Transaction, openings: Sequence[Opening]) -> list[Known | Refused | None]:
