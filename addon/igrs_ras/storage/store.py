@@ -8,13 +8,14 @@ Because one thread writes, jobs never run beside each other: what a job read, st
 import asyncio
 import logging
 import queue
+import secrets
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, CursorResult, Engine, Executable
+from sqlalchemy import Connection, CursorResult, Engine, Executable, delete
 from sqlalchemy.exc import (
     DataError,
     DBAPIError,
@@ -29,13 +30,15 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from igrs_ras.clock import Clock
 from igrs_ras.status import Refused, Status
 from igrs_ras.storage.engine import WRITER, InUseError, claim
-from igrs_ras.storage.heads import Heads
+from igrs_ras.storage.heads import Heads, Mark
+from igrs_ras.storage.tables import throttle
 
 _LOGGER = logging.getLogger(__name__)
 
 GROUP = 128  # jobs that share a commit at most
 WAITING = 4096  # jobs that may wait; more are refused
 PATIENCE = 5.0  # seconds until a job that waits is answered with "not ready"
+PROBE = b"probe"  # the row that shows that the database takes writes
 STOP = 10.0  # seconds that what waits has at the end
 # Seconds until a lost database that somebody else now holds counts as taken over: PostgreSQL may keep our own lost
 # connection, and its lock, for some time.
@@ -296,12 +299,12 @@ class Store:
     def _run_one(self, connection: Connection, job: _Job, run: WriteJob[Any], done: _Group) -> None:
         transaction = Transaction(connection, self.heads, self._clock.now_ms())
         mark = self.heads.mark()
-        savepoint = connection.begin_nested()
+        connection.exec_driver_sql("SAVEPOINT job")
         try:
             value = run(transaction)
-            savepoint.commit()
+            connection.exec_driver_sql("RELEASE SAVEPOINT job")
         except Exception as error:  # noqa: BLE001  it belongs to who asked
-            self._undo(savepoint, mark, error)
+            self._undo(connection, mark, error)
             done.outcomes.append(_Outcome(job, error=error))
         else:
             done.outcomes.append(_Outcome(job, value))
@@ -312,26 +315,28 @@ class Store:
     ) -> None:
         transaction = Transaction(connection, self.heads, self._clock.now_ms())
         mark = self.heads.mark()
-        savepoint = connection.begin_nested()
+        connection.exec_driver_sql("SAVEPOINT job")
         try:
             values = bulk(transaction, [job.item for job in jobs])
             outcomes = [
                 _Outcome(job, error=value) if isinstance(value, Exception) else _Outcome(job, value)
                 for job, value in zip(jobs, values, strict=True)
             ]
-            savepoint.commit()
+            connection.exec_driver_sql("RELEASE SAVEPOINT job")
         except Exception as error:  # noqa: BLE001  it belongs to who asked
-            self._undo(savepoint, mark, error)
+            self._undo(connection, mark, error)
             done.outcomes.extend(_Outcome(job, error=error) for job in jobs)
         else:
             done.callbacks.extend(transaction.callbacks)
             done.outcomes.extend(outcomes)
 
-    def _undo(self, savepoint: Any, mark: Any, error: Exception) -> None:
+    def _undo(self, connection: Connection, mark: Mark, error: Exception) -> None:
         """Undo one job that failed. A lost connection or a full disk ends the whole group instead."""
         if isinstance(error, DBAPIError) and not _is_fault_of_job(error):
             raise error
-        savepoint.rollback()
+        # Not SQLAlchemy's savepoint, which does not roll back when its release was refused.
+        connection.exec_driver_sql("ROLLBACK TO SAVEPOINT job")
+        connection.exec_driver_sql("RELEASE SAVEPOINT job")
         self.heads.back(mark)
 
     def _lost(self, jobs: list[_Job], error: BaseException) -> None:
@@ -356,7 +361,7 @@ class Store:
     # Back on the loop.
 
     def _committed(self, done: _Group) -> None:
-        if self.failing_since is not None:
+        if self.failing_since is not None and _wrote(done):
             _LOGGER.warning("the database works again")
             self.failing_since = None
         for outcome in done.outcomes:
@@ -407,6 +412,20 @@ def _is_fault_of_job(error: DBAPIError) -> bool:
     return isinstance(error, kinds) and not error.connection_invalidated
 
 
+def _wrote(done: _Group) -> bool:
+    """Tell whether a group surely wrote. A commit of jobs that changed nothing succeeds on a full disk too."""
+    if done.events or done.audit:
+        return True
+    return any(
+        outcome.job.run is _probe_write and outcome.error is None for outcome in done.outcomes
+    )
+
+
 def _probe_write(transaction: Transaction) -> None:
-    # Changes a row to itself: enough to make the database write a page and sync it.
-    transaction.connection.exec_driver_sql("UPDATE server SET generation = generation WHERE id = 1")
+    # A row with another content each time: SQLite writes no page that stays as it was. Soon removed like any other count.
+    now = transaction.now
+    transaction.execute(delete(throttle).where(throttle.c.bucket == PROBE))
+    transaction.execute(
+        throttle.insert(),
+        {"bucket": PROBE, "count": secrets.randbits(31), "since": now, "until": now},
+    )
