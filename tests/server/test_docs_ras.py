@@ -15,6 +15,7 @@ from igrs_ras import (
     home_messages,
     joins,
     link,
+    locks,
     members,
     relay_parts,
     sites,
@@ -209,6 +210,11 @@ def test_the_limits_are_those_of_the_code() -> None:
         "sockets of a user": [settings.sockets_per_user],
         "waiting for a slow reader": [socket.QUEUE // 1024, socket.SLOW],
         "followed locks of a socket": [states.FOLLOWED],
+        "connections of a gateway a minute": [gateways.CONNECTIONS[0]],
+        "a gateway's messages of one type that change something, in ten minutes": [
+            gateways.CHANGES[0]
+        ],
+        "tag checks of 7.3 a minute, for each caller and for each lock": [locks.A_MINUTE[0]],
         "members, locks, open invitations of a site": [
             members.MEMBERS,
             members.LOCKS,
