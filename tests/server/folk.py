@@ -168,6 +168,15 @@ def make_certificate(folder: Path, host: str = "localhost") -> Path:
     return path
 
 
+class _OwnPort(Controller):
+    """aiosmtpd's controller with a port of the system's choice."""
+
+    def _trigger_server(self) -> None:
+        assert self.server is not None
+        self.port = self.server.sockets[0].getsockname()[1]
+        super()._trigger_server()
+
+
 @dataclass
 class Mail:
     sender: str
@@ -203,10 +212,9 @@ class Mailbox:
                 "auth_required": True,
                 "auth_require_tls": self.security == "starttls",
             }
-        self._controller = Controller(self, hostname="127.0.0.1", port=0, **options)
+        self._controller = _OwnPort(self, hostname="127.0.0.1", port=0, **options)
         self._controller.start()
-        assert self._controller.server is not None
-        self.port: int = self._controller.server.sockets[0].getsockname()[1]
+        self.port: int = self._controller.port
         return self
 
     def __exit__(self, *_: object) -> None:
