@@ -231,6 +231,7 @@ class _Page:
                 raise Refused(Status.NOT_FOUND)
 
         await self._ras.store.write(job)
+        _LOGGER.info("a member was removed", extra={"site": site, "user": member, "by": admin})
         return success(None)
 
     async def withdraw(self, request: web.Request) -> web.StreamResponse:
@@ -243,6 +244,10 @@ class _Page:
                 raise Refused(Status.NOT_FOUND)
 
         await self._ras.store.write(job)
+        _LOGGER.info(
+            "an invitation was withdrawn",
+            extra={"site": site, "invitation": invitation, "by": admin},
+        )
         return success(None)
 
     def _admit(self, connection: Connection, site: str, user: str) -> None:

@@ -19,7 +19,6 @@ const WHAT = {
   "member.added": "A member was added",
   "member.changed": "A member's locks or role changed",
   "member.ended": "A member was removed",
-  "member.suspended": "Members wait for the home after a restore",
   "owner.claimed": "An owner code was used",
   "password.changed": "A password was changed",
   "relay.accepted": "A message to a lock was accepted",
