@@ -191,29 +191,24 @@ class Home:
 
     # Enrolment and link (clause 6.2; the server's section "Gateways").
 
+    def enrolment(self, code: str) -> dict[str, Any]:
+        """The request that binds a code, this home's key and the server's key together."""
+        nonce = secrets.token_bytes(32)
+        hashed = hashlib.sha256(read_code(code)).digest()
+        signed = b"IGRS enrol 1\0" + self.server_key + hashed + public_bytes(self.key) + nonce
+        return {
+            "code": code,
+            "public_key": b64(public_bytes(self.key)),
+            "nonce": b64(nonce),
+            "signature": b64(self.key.sign(signed)),
+        }
+
     async def enrol(self, code: str, server_key: bytes | None = None) -> None:
         """Redeem an enrolment code; `server_key` is what the operator compared. Raises Denied."""
         self.server_key = server_key or unb64(
             (await self.http.call("GET", "/api/v1/server"))["key"]
         )
-        nonce = secrets.token_bytes(32)
-        signed = (
-            b"IGRS enrol 1\0"
-            + self.server_key
-            + hashlib.sha256(read_code(code)).digest()
-            + public_bytes(self.key)
-            + nonce
-        )
-        answer = await self.http.call(
-            "POST",
-            "/api/v1/gateways",
-            {
-                "code": code,
-                "public_key": b64(public_bytes(self.key)),
-                "nonce": b64(nonce),
-                "signature": b64(self.key.sign(signed)),
-            },
-        )
+        answer = await self.http.call("POST", "/api/v1/gateways", self.enrolment(code))
         if unb64(answer["server_key"]) != self.server_key:
             raise AssertionError("the server answers under another key")
         self.gateway, self.site, self.generation = (

@@ -97,6 +97,12 @@ class Phone:
         self.person = self.box.get("person", "")
         return hmac.digest(self._done_key, b"done", "sha256")
 
+    def open_update(self, body: dict[str, Any]) -> bytes:
+        """Decrypt a `keys` event; it opens only with this person's update key and the number it says."""
+        number = int(body["number"]).to_bytes(12)
+        sealed = unb64(body["sealed"])
+        return AESGCM(self.update_key).decrypt(number, sealed, bytes.fromhex(self.person) + number)
+
     async def done(self) -> None:
         proof = hmac.digest(self._done_key, b"done", "sha256")
         await self.call("POST", f"/api/v1/joins/{self.join_id}/done", {"done": b64(proof)})

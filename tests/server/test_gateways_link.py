@@ -1,0 +1,457 @@
+"""A gateway's link: who proves what, what a copy of its key does, what the link carries and what ends with it."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from conftest import MovedClock, eventually
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from gates import HOUR_MS, Gates
+from home import Home, public_bytes
+from igrs_ras.api.route import Listener
+from igrs_ras.storage.tables import events, gateways, sites
+from peer import Closed, Denied, b64, unb64
+from sqlalchemy import select
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from igrs_ras.ras import Ras
+
+LOCK = "C4112233445F"
+
+
+@pytest.fixture
+async def gates(ras: Ras, clock: MovedClock) -> AsyncIterator[Gates]:
+    async with Gates(ras, clock) as found:
+        yield found
+
+
+async def sent_away(home: Home, **changed: Any) -> int | None:
+    """The close code with which a handshake ends."""
+    peer = await home.open()
+    try:
+        with pytest.raises(Closed) as closed:
+            await home.handshake(peer, **changed)
+        return closed.value.code
+    finally:
+        await peer.socket.close()
+
+
+async def close_code(home: Home) -> int | None:
+    return await asyncio.wait_for(asyncio.shield(home.peer.closed), 10)
+
+
+async def test_case_01_a_gateway_without_with_a_foreign_or_with_a_revoked_credential_is_sent_away(
+    gates: Gates, ras: Ras
+) -> None:
+    home = await gates.enrolled("Home", LOCK)
+    other = await gates.enrolled("Other")
+    await home.cut()
+    await eventually(lambda: ras.gateways.link_of(home.site) is None)
+    thief = gates.copy(home)
+
+    peer = await thief.open()
+    await peer.receive()
+    await peer.send("site.digest", {"digest": b64(bytes(32))})
+    with pytest.raises(Closed) as closed:
+        await peer.receive()
+    assert closed.value.code == 4400, "nothing is heard before the proof"
+
+    thief.key = Ed25519PrivateKey.generate()
+    assert await sent_away(thief) == 4401
+    thief.key = other.key
+    assert await sent_away(thief) == 4401, "another home's key"
+    thief.key = home.key
+    assert await sent_away(thief, gateway=secrets.token_hex(16)) == 4401
+    thief.server_key = secrets.token_bytes(32)
+    assert await sent_away(thief) == 4401, "the gateway pinned another server"
+    thief.server_key = home.server_key
+    assert await sent_away(thief, signature=b64(bytes(64))) == 4401
+    for field, wrong in (
+        ("nonce", b64(bytes(31))),
+        ("n", 0),
+        ("audit_index", "1"),
+        ("signature", "AAAA"),
+        ("more", 1),
+    ):
+        assert await sent_away(thief, **{field: wrong}) == 4400, field
+
+    # A proof that was overheard is for its own connection's nonce only.
+    first, second = await thief.open(), await thief.open()
+    hello = (await first.receive())["body"]
+    await second.receive()
+    signed = thief.signed_bytes(unb64(hello["nonce"]), bytes(32), 9)
+    proof = {
+        "nonce": b64(bytes(32)),
+        "n": 9,
+        "signature": b64(thief.key.sign(signed)),
+        "gateway": thief.gateway,
+    }
+    await second.send(
+        "auth", proof | {"generation": 0, "audit_index": 0, "audit_hash": b64(bytes(32))}
+    )
+    with pytest.raises(Closed) as closed:
+        await second.receive()
+    assert closed.value.code == 4401
+    await first.socket.close()
+
+    await ras.gateways.revoke(home.gateway)
+    assert await sent_away(home) == 4403
+    for token in ("", "g_", "g_" + secrets.token_urlsafe(32), home.token, other.token + "A"):
+        with pytest.raises(Denied) as denied:
+            await other.http.call(
+                "DELETE", f"/api/v1/locks/{LOCK}", Authorization=f"Bearer {token}"
+            )
+        assert denied.value.status == 11
+
+
+async def test_a_handshake_that_takes_longer_than_ten_seconds_is_ended(
+    gates: Gates, clock: MovedClock
+) -> None:
+    home = gates.home()
+    await home.enrol(await gates.code())
+    peer = await home.open()
+    await peer.receive()
+    clock.advance(11)
+    with pytest.raises(Closed) as closed:
+        await peer.receive()
+    assert closed.value.code == 4408
+
+
+async def test_case_02_of_two_links_of_a_gateway_the_newest_stays_and_the_old_ones_token_is_void(
+    gates: Gates, ras: Ras
+) -> None:
+    home = await gates.enrolled("Home", LOCK)
+    again = gates.copy(home)
+    await again.connect()
+    assert await close_code(home) == 4409
+    assert ras.gateways.resolve(home.token) is None
+    assert ras.gateways.resolve(again.token) is not None
+    assert await again.sync()
+    assert await gates.noted(home.site, "gateway.copy") == [], (
+        "a gateway that lost its link does the same"
+    )
+
+
+async def test_case_02_a_stolen_copy_of_a_gateway_is_reported_as_soon_as_both_were_used(
+    gates: Gates, clock: MovedClock
+) -> None:
+    home = await gates.enrolled("Home", LOCK)
+    owner = await gates.owner(home)
+    await owner.connect()
+    thief = gates.copy(home)
+    await thief.connect()
+    assert await close_code(home) == 4409
+
+    # The real one comes back with the number that the copy has used already.
+    assert await sent_away(home) == 4409
+    found = await owner.until(
+        lambda: next(
+            (one for one in owner.events if one["body"].get("what") == "gateway_copy"), None
+        )
+    )
+    assert found["body"]["site"] == home.site
+    assert await sent_away(home, n=1) == 4409
+    assert len(await gates.noted(home.site, "gateway.copy")) == 1, "who hammers fills no audit"
+    clock.advance(3601)
+    assert await sent_away(home, n=1) == 4409
+    assert len(await gates.noted(home.site, "gateway.copy")) == 2
+
+
+async def test_case_02_of_two_links_with_the_same_number_at_once_one_is_refused(
+    gates: Gates,
+) -> None:
+    home = gates.home()
+    await home.enrol(await gates.code())
+    copies = [gates.copy(home) for _ in range(4)]
+    outcomes = await asyncio.gather(*(one.connect() for one in copies), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes].count(type(None)) == 1
+    assert {outcome.code for outcome in outcomes if isinstance(outcome, Closed)} == {4409}
+
+
+async def test_a_token_for_http_lasts_ten_minutes_is_renewed_by_message_and_ends_with_the_link(
+    gates: Gates, clock: MovedClock, ras: Ras
+) -> None:
+    home = await gates.enrolled("Home", LOCK)
+    first = home.token
+    second = (await home.request("token"))["token"]
+    assert first != second
+    assert ras.gateways.resolve(first) is not None, "what is under way with it is not cut off"
+    third = (await home.request("token"))["token"]
+    assert ras.gateways.resolve(first) is None
+    await pass_time(home, clock, 599)
+    assert ras.gateways.resolve(third) is not None
+    await pass_time(home, clock, 2)
+    assert ras.gateways.resolve(third) is None
+    home.token = (await home.request("token"))["token"]
+    assert ras.gateways.resolve(home.token) is not None
+    await home.cut()
+    await eventually(lambda: ras.gateways.resolve(home.token) is None)
+
+
+async def pass_time(home: Home, clock: MovedClock, seconds: int) -> None:
+    """Let time pass while the gateway says that it lives."""
+    while seconds > 0:
+        clock.advance(min(seconds, 15))
+        seconds -= 15
+        answer = await home.request("ping")
+        assert abs(answer["time"] - clock.now_ms()) < HOUR_MS
+
+
+async def test_a_gateway_that_is_silent_for_thirty_seconds_is_gone(
+    gates: Gates, clock: MovedClock, ras: Ras
+) -> None:
+    home = await gates.enrolled()
+    clock.advance(31)
+    assert await close_code(home) == 4408
+    await eventually(lambda: ras.gateways.link_of(home.site) is None)
+
+
+async def test_a_gateway_changes_its_key_with_both_keys_and_the_old_one_is_void(
+    gates: Gates,
+) -> None:
+    home = await gates.enrolled()
+    old = home.key
+    for signed_by in ((old, old), (Ed25519PrivateKey.generate(), None)):
+        new = Ed25519PrivateKey.generate()
+        signed = (
+            b"IGRS key 1\0"
+            + home.server_key
+            + bytes.fromhex(home.gateway)
+            + public_bytes(old)
+            + public_bytes(new)
+        )
+        body = {
+            "public_key": b64(public_bytes(new)),
+            "old_signature": b64(signed_by[0].sign(signed)),
+            "new_signature": b64((signed_by[1] or new).sign(signed)),
+        }
+        with pytest.raises(Denied) as denied:
+            await home.request("gateway.key", body)
+        assert denied.value.status == 12
+    await home.new_key()
+    assert len(await gates.noted(home.site, "gateway.key_changed")) == 1
+    await home.cut()
+    thief = gates.copy(home)
+    thief.key = old
+    assert await sent_away(thief) == 4401
+    await home.connect()
+
+
+async def test_events_wait_for_a_gateway_that_is_away_come_in_order_and_are_forgotten_when_it_says_so(
+    gates: Gates, ras: Ras
+) -> None:
+    home = await gates.enrolled("Home", LOCK)
+    home.auto_join = False
+    invitations = [await home.invite() for _ in range(3)]
+    await home.cut()
+    await eventually(lambda: ras.gateways.link_of(home.site) is None)
+    phones = [gates.phone(name) for name in ("Ada", "Bo", "Cy")]
+    for phone, invitation in zip(phones, invitations, strict=True):
+        assert (await phone.ask(invitation))["state"] == "pending"
+
+    await home.connect()
+    await home.until(lambda: len(home.events) == 3)
+    assert [event["body"]["name"] for event in home.events] == ["Ada", "Bo", "Cy"]
+    assert home.audit_problems == []
+    waiting = select(events.c.seq).where(events.c.recipient == f"gateway:{home.site}")
+
+    async def forgotten() -> bool:
+        return await gates.rows(waiting) == []
+
+    await eventually(forgotten)
+    await home.cut()
+    await home.connect()
+    assert len(home.events) == 3, "what was taken does not come again"
+
+
+async def test_a_new_gateway_of_a_home_gets_what_the_old_one_did_not_take(
+    gates: Gates, ras: Ras
+) -> None:
+    home = await gates.enrolled("Home", LOCK)
+    invitation = await home.invite()
+    await home.cut()
+    await gates.phone("Ada").ask(invitation)
+    new = gates.home()
+    await new.enrol(await gates.code(site=home.site))
+    new.auto_join = new.auto_sync = False
+    await new.connect()
+    assert (await new.event("join.request"))["name"] == "Ada"
+
+
+async def test_what_a_gateway_says_wrongly_is_refused_and_the_link_stays(gates: Gates) -> None:
+    home = await gates.enrolled("Home", LOCK)
+    for kind, body in (
+        ("site.delete", {}),
+        ("site.digest", {}),
+        ("site.digest", {"digest": "AAAA"}),
+        ("site.digest", {"digest": b64(bytes(32)), "site": secrets.token_hex(16)}),
+        ("member.set", {"user": "x", "role": "owner", "locks": []}),
+        ("member.set", {"user": secrets.token_hex(16), "role": "admin", "locks": []}),
+        ("keys.update", {"user": secrets.token_hex(16), "number": 1, "sealed": "*" * 24}),
+        ("ack", {"seq": -1}),
+        ("home.admins", {"users": [7]}),
+    ):
+        with pytest.raises(Denied) as denied:
+            await home.request(kind, body)
+        assert denied.value.status == 10, kind
+    assert await home.sync()
+
+
+async def test_a_noisy_gateway_is_slowed_down_over_all_its_connections(
+    gates: Gates, clock: MovedClock
+) -> None:
+    home = await gates.enrolled("Home", LOCK)
+
+    async def restate(capabilities: int) -> None:
+        clock.advance(1)
+        home.locks[LOCK] = capabilities
+        await home.send_list()
+
+    for number in range(30):
+        await restate(number)
+    with pytest.raises(Denied) as denied:
+        await restate(30)
+    assert denied.value.status == 41
+    await home.cut()
+    with pytest.raises(Denied) as denied:
+        await home.connect()
+    assert denied.value.status == 41
+    await home.cut()
+    clock.advance(601)
+    await home.connect()
+
+
+async def test_only_a_home_of_the_same_machine_names_admins_and_they_are_believed_five_minutes_without_it(
+    gates: Gates, clock: MovedClock, ras: Ras
+) -> None:
+    afar = await gates.enrolled()
+    with pytest.raises(Denied) as denied:
+        await afar.request("home.admins", {"users": ["a" * 32]})
+    assert denied.value.status == 20
+    near = gates.home(Listener.LOCAL)
+    await near.enrol(await gates.code(local=True))
+    near.admins = ["a" * 32]
+    await near.connect()
+    assert ras.gateways.admins(near.site) == near.admins
+    assert ras.gateways.admins(afar.site) == []
+    await near.cut()
+    await eventually(lambda: ras.gateways.link_of(near.site) is None)
+    clock.advance(299)
+    assert ras.gateways.admins(near.site) == near.admins
+    clock.advance(2)
+    assert ras.gateways.admins(near.site) == []
+    await near.connect()
+    await ras.gateways.revoke(near.gateway)
+    assert ras.gateways.admins(near.site) == []
+
+
+async def behind(home: Home, gates: Gates) -> None:
+    """The home remembers an audit that the server no longer has: its database is an older copy."""
+    home.audit = (len(await gates.audit(home.site)) + 5, secrets.token_bytes(32))
+
+
+async def test_case_16_a_server_behind_what_its_gateway_remembers_lets_nobody_in_until_the_homes_list(
+    gates: Gates, ras: Ras
+) -> None:
+    home = await gates.enrolled("Home", LOCK)
+    other = await gates.enrolled("Other", LOCK)
+    kept, removed = await gates.member(home, name="Kim"), await gates.member(home, name="Rex")
+    stranger = await gates.member(other, name="Sue")
+    await kept.connect()
+    before = home.generation
+    # Rex was removed after the copy was made, so the copy still has him.
+    del home.members[removed.user]
+    await behind(home, gates)
+    home.auto_sync = False
+    await home.cut()
+    await home.connect()
+    assert home.restored
+    assert home.generation > before
+    assert await asyncio.wait_for(asyncio.shield(kept.peer.closed), 10) == 4401
+    for phone in (kept, removed):
+        with pytest.raises(Denied) as denied:
+            await phone.call("GET", "/api/v1/locks")
+        assert denied.value.status == 11, "its session is void"
+    assert [
+        row.suspended
+        for row in await gates.rows(select(sites.c.suspended).where(sites.c.id == home.site))
+    ] == [1]
+    assert len(await gates.noted(home.site, "site.restored")) == 1
+
+    assert not (await home.request("site.digest", {"digest": b64(home.digest())}))["match"], (
+        "it must send the list"
+    )
+    await home.send_list()
+    assert await home.sync()
+    assert {item["user"] for item in home.listing()["members"]} == {kept.user}
+    assert len(await gates.noted(home.site, "member.ended")) == 1
+    assert len((await stranger.call("GET", "/api/v1/locks"))["locks"]) == 1, (
+        "another home is not touched"
+    )
+
+    # The next link is an ordinary one.
+    await home.cut()
+    await home.connect()
+    assert not home.restored
+
+
+async def test_a_gateway_can_void_its_own_site_only_and_not_without_end(gates: Gates) -> None:
+    home = await gates.enrolled("Home", LOCK)
+    for _ in range(5):
+        await behind(home, gates)
+        await home.cut()
+        await home.connect()
+        assert home.restored
+    await behind(home, gates)
+    await home.cut()
+    assert await sent_away(home) == 4429
+    assert await sent_away(home, generation=2**62) in (4400, 4429)
+
+
+async def test_a_gateway_that_remembers_the_same_audit_is_welcome(gates: Gates, ras: Ras) -> None:
+    home = await gates.enrolled("Home", LOCK)
+    await ras.checkpoints.sign(home.site)
+    await home.until(lambda: home.audit)
+    await home.cut()
+    await home.connect()
+    assert not home.restored
+    assert home.audit is not None
+    index, head = home.audit
+    forked = bytes(32) if head != bytes(32) else bytes([1]) * 32
+    home.audit = (index, forked)
+    await home.cut()
+    await home.connect()
+    assert home.restored, "the same length with another end is another history"
+
+
+async def test_a_gateway_asks_for_checkpoints_that_it_missed_and_follows_the_audit(
+    gates: Gates, ras: Ras
+) -> None:
+    home = await gates.enrolled("Home", LOCK)
+    await home.cut()
+    await eventually(lambda: ras.gateways.link_of(home.site) is None)
+    await ras.checkpoints.sign(home.site)
+    await home.connect()
+    home.audit = (0, (await genesis(home)))
+    assert (await home.request("audit.range", {"first": 1, "last": 10**6}))["count"] == 1
+    await home.until(lambda: home.audit and home.audit[0] > 0)
+    await ras.checkpoints.sign(home.site)
+    assert home.audit_problems == []
+
+
+async def genesis(home: Home) -> bytes:
+    import hashlib  # noqa: PLC0415
+
+    return hashlib.sha256(b"IGRS audit 1" + bytes.fromhex(home.site)).digest()
+
+
+async def test_the_database_holds_no_secret_of_a_gateway(gates: Gates) -> None:
+    home = await gates.enrolled()
+    row = (await gates.rows(select(gateways).where(gateways.c.id == home.gateway)))[0]
+    assert bytes(row.public_key) == public_bytes(home.key)
+    assert home.token not in repr(row)
