@@ -81,7 +81,9 @@ class Server:
         said: list[str] = []
         self._said.append(said)
         # Through a pipe, since a file would be full when the test fills the disk.
-        self._reader = threading.Thread(target=said.extend, args=(self._process.stdout,), daemon=True)
+        self._reader = threading.Thread(
+            target=said.extend, args=(self._process.stdout,), daemon=True
+        )
         self._reader.start()
 
     async def start(self) -> None:
@@ -126,7 +128,9 @@ class Server:
         """Let it write no file beyond a size, as on a full disk; -1: as far as it likes."""
         assert self._process is not None
         hard = resource.RLIM_INFINITY
-        resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, (size if size >= 0 else hard, hard))
+        resource.prlimit(
+            self._process.pid, resource.RLIMIT_FSIZE, (size if size >= 0 else hard, hard)
+        )
 
     def log(self) -> str:
         """What it has written since its first start."""
@@ -145,7 +149,9 @@ class Server:
     def errors(self) -> list[str]:
         """What was logged at error level or above since its last start."""
         return [
-            str(line["message"]) for line in self.lines() if line.get("level") in ("error", "critical")
+            str(line["message"])
+            for line in self.lines()
+            if line.get("level") in ("error", "critical")
         ]
 
     async def verb(self, *arguments: str) -> tuple[int, dict[str, Any], str]:

@@ -84,10 +84,15 @@ class Residence:
     def site(self) -> str:
         return self.home.site
 
+    @property
+    def url(self) -> str:
+        return self.home.url
+
     async def close(self) -> None:
         for one in (self.home, self.owner, self.member, *self.others):
             with contextlib.suppress(Closed, ConnectionError):
                 await one.close()
+            await one.http.close()
 
 
 def device_id() -> str:
