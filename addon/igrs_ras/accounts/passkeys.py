@@ -3,6 +3,8 @@
 The RP ID is the host of `public_url`; without one, or on an IP address, there are none. An answer counts from the own
 origin, and from listed origins at or below that host (browsers let no other use the RP ID). A challenge is bound to
 the session, works once and for 5 minutes.
+
+The library is imported when the first passkey is asked for: it takes 0.2 s and 6 MiB, and many servers have none.
 """
 
 import ipaddress
@@ -12,20 +14,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from sqlalchemy import Row, select
-from webauthn import (
-    generate_authentication_options,
-    generate_registration_options,
-    options_to_json,
-    verify_authentication_response,
-    verify_registration_response,
-)
-from webauthn.helpers import base64url_to_bytes
-from webauthn.helpers.structs import (
-    AuthenticatorSelectionCriteria,
-    PublicKeyCredentialDescriptor,
-    ResidentKeyRequirement,
-    UserVerificationRequirement,
-)
 
 from igrs_ras.accounts.throttle import MINUTE
 from igrs_ras.status import Refused, Status
@@ -33,6 +21,8 @@ from igrs_ras.storage.tables import passkeys, sessions
 from igrs_ras.wire import new_id
 
 if TYPE_CHECKING:
+    from webauthn.helpers.structs import PublicKeyCredentialDescriptor
+
     from igrs_ras.ras import Ras
     from igrs_ras.storage.store import Transaction
 
@@ -78,6 +68,13 @@ class Passkeys:
 
     def creation_options(self, tx: Transaction, user: Row[Any], session: str) -> Json:
         """Begin to add a passkey, in a job: return what `navigator.credentials.create` takes."""
+        from webauthn import generate_registration_options  # noqa: PLC0415  see above
+        from webauthn.helpers.structs import (  # noqa: PLC0415  see above
+            AuthenticatorSelectionCriteria,
+            ResidentKeyRequirement,
+            UserVerificationRequirement,
+        )
+
         self._needed()
         own = _credentials(tx, user.id)
         if len(own) >= PASSKEYS:
@@ -100,6 +97,9 @@ class Passkeys:
 
     def request_options(self, tx: Transaction, user: str, session: str) -> Json:
         """Begin to use a passkey, in a job: return what `navigator.credentials.get` takes. Refuses (21) without one."""
+        from webauthn import generate_authentication_options  # noqa: PLC0415  see above
+        from webauthn.helpers.structs import UserVerificationRequirement  # noqa: PLC0415  see above
+
         self._needed()
         own = _credentials(tx, user)
         if not own:
@@ -115,6 +115,8 @@ class Passkeys:
 
     async def register(self, user: str, session: str, name: str, credential: Json) -> str:
         """Check the answer to `creation_options` and store the passkey; return its id. Raises Refused(WRONG_CODE)."""
+        from webauthn import verify_registration_response  # noqa: PLC0415  see above
+
         self._needed()
         challenge = await self._ras.store.write(lambda tx: _take_challenge(tx, session))
         try:
@@ -143,6 +145,8 @@ class Passkeys:
 
     async def verify(self, user: str, session: str, credential: Json) -> bool:
         """Check the answer to `request_options`; tell whether it is right. A count that does not rise is refused."""
+        from webauthn import verify_authentication_response  # noqa: PLC0415  see above
+
         if not self.available:
             return False
         challenge, key = await self._ras.store.write(
@@ -175,11 +179,15 @@ def _is_address(host: str) -> bool:
 
 
 def _json(options: Any) -> Json:
+    from webauthn import options_to_json  # noqa: PLC0415  see above
+
     found: Json = json.loads(options_to_json(options))
     return found
 
 
 def _credentials(tx: Transaction, user: str) -> list[PublicKeyCredentialDescriptor]:
+    from webauthn.helpers.structs import PublicKeyCredentialDescriptor  # noqa: PLC0415  see above
+
     rows = tx.execute(select(passkeys.c.credential).where(passkeys.c.user == user)).scalars()
     return [PublicKeyCredentialDescriptor(id=bytes(credential)) for credential in rows]
 
@@ -213,6 +221,8 @@ def _take_challenge(tx: Transaction, session: str) -> bytes:
 
 
 def _find(tx: Transaction, user: str, credential: Json) -> Row[Any] | None:
+    from webauthn.helpers import base64url_to_bytes  # noqa: PLC0415  see above
+
     try:
         identifier = base64url_to_bytes(credential["rawId"])
     except KeyError, TypeError, ValueError, AttributeError:
