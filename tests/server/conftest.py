@@ -127,7 +127,15 @@ def database(
     request: pytest.FixtureRequest, tmp_path: Path, prepared: dict[str, Any]
 ) -> Iterator[Database]:
     """An empty, prepared database of each kind."""
-    folder = tmp_path / "data"
+    with empty_database(request, tmp_path / "data", prepared) as found:
+        yield found
+
+
+@contextlib.contextmanager
+def empty_database(
+    request: pytest.FixtureRequest, folder: Path, prepared: dict[str, Any]
+) -> Iterator[Database]:
+    """An empty, prepared database of the kind that is the fixture's parameter."""
     folder.mkdir(mode=0o700)
     if request.param == "sqlite":
         source = prepared["folder"] / "ras.sqlite3"

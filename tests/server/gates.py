@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import secrets
 from typing import TYPE_CHECKING, Any, Self
 
-from conftest import base_of
+from conftest import Api, MovedClock, base_of, empty_database, make_ras, make_settings
 from home import Home
 from igrs_ras import codes, wire
 from igrs_ras.api.route import Listener
@@ -16,7 +17,9 @@ from phone import Phone
 from sqlalchemy import select
 
 if TYPE_CHECKING:
-    from conftest import MovedClock
+    from collections.abc import AsyncIterator
+
+    import pytest
     from igrs_ras.ras import Ras
     from igrs_ras.storage.store import Transaction
     from sqlalchemy import Executable
@@ -25,12 +28,29 @@ HOUR_MS = 3600 * 1000
 PASSWORD = "eleven wet umbrellas in a row"
 
 
+@contextlib.asynccontextmanager
+async def shared_ras(
+    request: pytest.FixtureRequest,
+    folders: pytest.TempPathFactory,
+    prepared: dict[str, Any],
+    **settings: Any,
+) -> AsyncIterator[Ras]:
+    """A server for all tests of a module: they have homes of their own, and its clock only goes on."""
+    with empty_database(request, folders.mktemp("shared") / "data", prepared) as database:
+        ras = make_ras(make_settings(database, **settings), MovedClock())
+        await ras.open()
+        try:
+            yield ras
+        finally:
+            await ras.close()
+
+
 class Gates:
     """Makes codes, homes and phones."""
 
-    def __init__(self, ras: Ras, clock: MovedClock) -> None:
+    def __init__(self, ras: Ras) -> None:
         self.ras = ras
-        self.clock = clock
+        self.clock: MovedClock = ras.clock  # type: ignore[assignment]  # as the tests' servers have it
         self._open: list[Any] = []
 
     async def __aenter__(self) -> Self:
@@ -102,13 +122,18 @@ class Gates:
         await found.join(await home.invite(list(locks) if locks else None))
         return found
 
-    async def owner(self, home: Home, email: str = "olga@example.org") -> Phone:
+    async def owner(self, home: Home) -> Phone:
         """A client whose user owns the home."""
         found = self.phone("Olga")
+        email = f"olga.{secrets.token_hex(6)}@example.org"
         await found.claim(await home.owner_code(), email, PASSWORD)
         await home.until(lambda: found.user in home.members)
         found.site = home.site
         return found
+
+    def api(self) -> Api:
+        """The public interface, request by request."""
+        return Api(self.phone().http.session, base_of(self.ras))
 
     async def audit(self, site: str) -> list[dict[str, Any]]:
         """A site's audit entries, the oldest first."""

@@ -30,8 +30,8 @@ def settings(database: Database) -> Settings:
 
 
 @pytest.fixture
-async def gates(ras: Ras, clock: MovedClock) -> AsyncIterator[Gates]:
-    async with Gates(ras, clock) as found:
+async def gates(ras: Ras) -> AsyncIterator[Gates]:
+    async with Gates(ras) as found:
         yield found
 
 

@@ -7,9 +7,10 @@ import secrets
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import pytest_asyncio
 from conftest import MovedClock, eventually
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from gates import HOUR_MS, Gates
+from gates import HOUR_MS, Gates, shared_ras
 from home import Home, public_bytes
 from igrs_ras.api.route import Listener
 from igrs_ras.storage.tables import events, gateways, sites
@@ -21,12 +22,29 @@ if TYPE_CHECKING:
 
     from igrs_ras.ras import Ras
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 LOCK = "C4112233445F"
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["sqlite", "postgresql"])
+async def ras(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    prepared: dict[str, Any],
+) -> AsyncIterator[Ras]:
+    async with shared_ras(request, tmp_path_factory, prepared) as running:
+        yield running
+
+
 @pytest.fixture
-async def gates(ras: Ras, clock: MovedClock) -> AsyncIterator[Gates]:
-    async with Gates(ras, clock) as found:
+def clock(ras: Ras) -> MovedClock:
+    return ras.clock  # type: ignore[return-value]  # the one that the fixture gave it
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def gates(ras: Ras) -> AsyncIterator[Gates]:
+    async with Gates(ras) as found:
         yield found
 
 
