@@ -131,9 +131,11 @@ class _Walk:
                 return self._classify(row)
             self._two_back, self.hash, self.index = self.hash, bytes(row.hash), row.i
             self.entries += 1
-            if (found := self._compare()) is not None:
-                return found
             row = next(rows, None)
+            if (found := self._compare()) is not None:
+                if row is not None and self._fits(self.index, self._two_back, row):
+                    return self._bad("inserted", self.index)  # the next row belongs here
+                return found
         return self._end()
 
     def _end(self) -> Bad | None:

@@ -8,22 +8,26 @@ import json
 import threading
 from typing import TYPE_CHECKING, Any
 
-from conftest import make_settings
+from conftest import base_of, make_settings
 from igrs_ras import wire
+from igrs_ras.admin import run
 from igrs_ras.identity import read_or_make
 from igrs_ras.storage.engine import open_engine
 from igrs_ras.storage.heads import chain, genesis
 from igrs_ras.storage.store import Store
 from igrs_ras.storage.tables import audit, events, recipients, sites, users
 from sqlalchemy import select
+from town import settle
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from conftest import Database
     from igrs_ras.clock import Clock
+    from igrs_ras.ras import Ras
     from igrs_ras.storage.store import Transaction
     from sqlalchemy import Connection
+    from town import Residence
 
 
 @contextlib.asynccontextmanager
@@ -41,9 +45,7 @@ async def opened(database: Database, clock: Clock) -> AsyncIterator[Store]:
 def new_site(tx: Transaction, name: str = "Home") -> str:
     """Make a site in a job."""
     site = wire.new_id()
-    tx.execute(
-        sites.insert(), {"id": site, "name": name, "generation": tx.now, "created": tx.now}
-    )
+    tx.execute(sites.insert(), {"id": site, "name": name, "generation": tx.now, "created": tx.now})
     return site
 
 
@@ -78,6 +80,17 @@ def sequence(connection: Connection, recipient: str) -> tuple[int, list[dict[str
     read = [json.loads(bytes(row.envelope)) for row in rows]
     assert [envelope["seq"] for envelope in read] == [row.seq for row in rows]
     return last, read
+
+
+@contextlib.asynccontextmanager
+async def residence(ras: Ras, name: str = "Olga") -> AsyncIterator[Residence]:
+    """A home with an owner and a member, connected to a running server."""
+    made = await run(ras, "gateway code", {"new_site": "Home"})
+    place = await settle(base_of(ras), made["code"], now=ras.clock.now_ms, name=name)
+    try:
+        yield place
+    finally:
+        await place.close()
 
 
 class Gate:

@@ -48,6 +48,10 @@ def count(connection: Connection, table: Any) -> int:
     return connection.execute(select(func.count()).select_from(table)).scalar_one()
 
 
+def is_failing(store: Store) -> bool:
+    return store.failing_since is not None
+
+
 def break_connection(tx: Transaction) -> None:
     """Lose the writer's connection in the middle of a job, as a crash of the database does."""
     if tx.connection.dialect.name == "postgresql":
@@ -78,7 +82,10 @@ async def test_a_job_that_fails_undoes_only_itself(store: Store) -> None:
 
     def twice(tx: Transaction) -> None:
         good(tx)
-        tx.execute(locks.insert(), [{"site": site, "device": "A" * 12, "capabilities": 0, "created": 0}] * 2)
+        tx.execute(
+            locks.insert(),
+            [{"site": site, "device": "A" * 12, "capabilities": 0, "created": 0}] * 2,
+        )
 
     def goes_on(tx: Transaction) -> None:
         good(tx)
@@ -189,9 +196,9 @@ async def test_a_group_that_loses_its_connection_is_refused_as_a_whole(store: St
     assert all(
         isinstance(outcome, Refused) and outcome.status is Status.NOT_READY for outcome in outcomes
     )
-    assert store.failing_since is not None
+    assert is_failing(store)
     assert await store.probe()
-    assert store.failing_since is None
+    assert not is_failing(store)
     assert await store.write(good) == 2
     with store.engine.connect() as connection:
         assert len(entries(connection, site)) == 2
@@ -230,7 +237,9 @@ async def test_a_caller_who_went_away_before_his_turn_leaves_nothing(store: Stor
     assert await store.read(lambda connection: count(connection, users)) == 0
 
 
-async def test_a_caller_who_goes_away_in_the_middle_changes_nothing_for_others(store: Store) -> None:
+async def test_a_caller_who_goes_away_in_the_middle_changes_nothing_for_others(
+    store: Store,
+) -> None:
     gate = Gate()
     done: list[int] = []
 
@@ -259,12 +268,12 @@ async def test_a_job_that_waits_too_long_is_not_ready(
     with pytest.raises(Refused) as refused:
         await store.write(new_user)
     assert refused.value.status is Status.NOT_READY
-    assert store.failing_since is not None
+    assert is_failing(store)
     gate.open()
     await asyncio.gather(first, return_exceptions=True)
     monkeypatch.undo()
     assert await store.probe()
-    assert store.failing_since is None
+    assert not is_failing(store)
     # It was given up before its turn, so it did not happen after all.
     assert await store.read(lambda connection: count(connection, users)) == 0
 
@@ -456,6 +465,9 @@ async def test_the_database_of_settings_is_opened_durably(database: Database) ->
             ]
             assert found == ["wal", 2, 1]
         else:
-            assert connection.exec_driver_sql("SHOW transaction_isolation").scalar() == "read committed"
+            assert (
+                connection.exec_driver_sql("SHOW transaction_isolation").scalar()
+                == "read committed"
+            )
             assert connection.exec_driver_sql("SHOW tcp_keepalives_idle").scalar() is not None
     engine.dispose()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -45,8 +45,8 @@ class Writer(RuleBasedStateMachine):
         self.begin()
         with self.store.engine.connect() as connection:
             self.before = len(connection.execute(select(users.c.id)).all())
-        self.sites = [self.write(new_site) for _ in range(HOMES)]
-        self.people = [self.write(new_user) for _ in range(HOMES)]
+        self.sites: list[str] = [self.write(new_site) for _ in range(HOMES)]
+        self.people: list[str] = [self.write(new_user) for _ in range(HOMES)]
 
     def begin(self) -> None:
         self.context = opened(self.database, self.clock)
@@ -197,7 +197,7 @@ class Writer(RuleBasedStateMachine):
 def test_chains_and_sequences_stay_dense(database: Database) -> None:
     with asyncio.Runner() as runner:
         run_state_machine_as_test(
-            lambda: Writer(runner, database),
+            cast("type[Writer]", lambda: Writer(runner, database)),
             settings=settings(
                 max_examples=8,
                 stateful_step_count=10,

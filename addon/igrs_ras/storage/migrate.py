@@ -86,16 +86,13 @@ def prepare(
         copied = copy_sqlite(Path(str(engine.url.database)), settings.folder, found)
         _LOGGER.info("the database was copied to %s before migrating", copied.name)
     with alone(engine) as connection:
-        found = schema_of(connection)  # somebody may have been faster
-        if found != target:
-            upgrade(connection, target, scripts=scripts)
-            if (
-                sqlite
-                and connection.exec_driver_sql("PRAGMA foreign_key_check").first() is not None
-            ):
-                raise MigrationError(
-                    "the migrated database would have dangling rows: nothing was changed"
-                )
+        if schema_of(connection) == target:
+            return None  # somebody was faster
+        upgrade(connection, target, scripts=scripts)
+        if sqlite and connection.exec_driver_sql("PRAGMA foreign_key_check").first() is not None:
+            raise MigrationError(
+                "the migrated database would have dangling rows: nothing was changed"
+            )
     if sqlite:
         Path(str(engine.url.database)).chmod(0o600)
     if found is not None:
