@@ -12,7 +12,7 @@ from sqlalchemy import delete, or_, select
 from igrs_ras.accounts import letters, mailcodes, names, owners, passwords
 from igrs_ras.accounts.leftovers import forget
 from igrs_ras.accounts.signin import require_recent, user_row
-from igrs_ras.accounts.throttle import MAILS, REGISTRATIONS, Use, code_uses, give_back, take
+from igrs_ras.accounts.throttle import MAILS, REGISTRATIONS, Use, confirm_uses, give_back, take
 from igrs_ras.api.route import Principal, Who
 from igrs_ras.status import Refused, Status
 from igrs_ras.storage.tables import mail_codes, members, sessions, users
@@ -58,11 +58,11 @@ async def register(
     await ras.throttle.take(uses)
     code = b"" if joined else await owners.check(ras, owner_code, address)
     mailed = ras.mailer.configured
-    if mailed:
-        await ras.throttle.take([Use(MAILS, ("verify", email))])
     stored = await ras.passwords.hash(password)
 
     def job(tx: Transaction) -> str | None:
+        if mailed:
+            take(tx, [Use(MAILS, ("verify", email))])
         if joined:
             return _add_methods(tx, principal, email, name, stored, mailed=mailed)
         return _add_user(tx, code, email, name, stored, mailed=mailed)
@@ -174,14 +174,14 @@ async def change_email(ras: Ras, principal: Principal, email: str) -> bool:
     return mailed
 
 
-async def confirm(ras: Ras, principal: Principal, email: str, code: str) -> None:
+async def confirm(ras: Ras, principal: Principal, email: str, code: str, address: str) -> None:
     """Confirm an address with the code from a mail; a registration by owner code is complete with it.
 
     Raises:
         Refused: WRONG_CODE, TOO_MANY_ATTEMPTS.
     """
     email = names.email(email)
-    uses = code_uses("verify", email)
+    uses = confirm_uses(email, principal.user or address)
     await ras.throttle.take(uses)
 
     def job(tx: Transaction) -> tuple[bool, str | None]:

@@ -264,13 +264,16 @@ class Sessions:
 
 
 def known_device(tx: Transaction, user: str | None, device: str) -> str:
-    """Return the device's token if it is known for this user, else an empty text."""
-    if not user or not device:
+    """Return the device's token if it is known for this user, else an empty text.
+
+    For nobody the same is asked, so that the time does not tell whether there is an account.
+    """
+    if not device:
         return ""
     count = tx.execute(
         select(func.count())
         .select_from(known_devices)
-        .where(known_devices.c.hash == token_hash(device), known_devices.c.user == user)
+        .where(known_devices.c.hash == token_hash(device), known_devices.c.user == (user or ""))
     ).scalar_one()
     return device if count else ""
 

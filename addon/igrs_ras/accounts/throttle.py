@@ -102,6 +102,7 @@ PROOF = Quota("proof", 10, HOUR)  # a password or code again, within a session
 # Six digits: ten tries an hour, thirty a day, whatever the address.
 CODES = Quota("codes", 10, HOUR)
 CODES_A_DAY = Quota("codes day", 30, DAY)
+CONFIRMATIONS = Quota("confirmations", 100, HOUR)  # of one address, by everybody together
 MAILS = Quota("mails", 3, HOUR)
 REGISTRATIONS = Quota("registrations", 20, HOUR)
 RESETS = Quota("resets", 10, HOUR)
@@ -139,6 +140,14 @@ def sign_in_uses(account: str, address: str, device: str) -> list[Use]:
 def code_uses(purpose: str, account: str, device: str = "") -> list[Use]:
     """Return what a try of a six-digit code counts for."""
     return [Use(CODES, (purpose, account, device)), Use(CODES_A_DAY, (purpose, account, device))]
+
+
+def confirm_uses(email: str, caller: str) -> list[Use]:
+    """Return what a try to confirm an address counts for; `caller` is a user or where the request comes from.
+
+    By caller, so that a stranger cannot keep somebody from confirming his own address.
+    """
+    return [*code_uses("verify", email, caller), Use(CONFIRMATIONS, (email,))]
 
 
 def guess_uses(purpose: str, address: str) -> list[Use]:

@@ -102,7 +102,7 @@ async def register_user(call: Call[RegisterBody]) -> Registered:
 )
 async def confirm_email(call: Call[ConfirmBody]) -> None:
     """Enter the code from the mail: within 10 minutes, in the session that asked for it if there was one."""
-    await register.confirm(call.ras, call.principal, call.body.email, call.body.code)
+    await register.confirm(call.ras, call.principal, call.body.email, call.body.code, call.address)
 
 
 @table.add(
