@@ -66,7 +66,8 @@ class Link:
     ) -> None:
         self.ras = ras
         self.socket = socket
-        self.feed = Feed(ras, socket, recipient_of_site(site))
+        socket.name = recipient_of_site(site)
+        self.feed = Feed(ras, socket, socket.name)
         self.gateway = gateway
         self.site = site
         self.n = n
@@ -88,7 +89,6 @@ class Link:
 
     def close(self, code: int) -> None:
         """Close the socket; its tokens are void at once."""
-        self._tokens.clear()
         self.socket.close(code)
 
     # HTTP tokens.
