@@ -46,7 +46,7 @@ COPIES = 1, 3600.0  # owners hear of a copy at most once an hour
 # What one site may do, over all its connections: each leaves a row or an audit entry, which are kept.
 CONNECTIONS = 60, 60.0
 CHANGES = 600, 600.0  # messages of each type
-RESTORES = 5, 3600.0  # each ends its members' sessions
+RESTORES = 5, 86400.0  # each ends its members' sessions
 
 
 @dataclass(eq=False, slots=True)

@@ -83,7 +83,7 @@ async def create_invitation(link: Link, body: NewInvitation) -> Mapping[str, Any
         row = tx.execute(select(invitations).where(invitations.c.id == body.id)).first()
         if row is not None:
             same = (link.site, body.kind, body.expires) == (row.site, row.kind, row.expires)
-            if not same or (code is not None and code != row.code):
+            if not same or row.state == "withdrawn" or (code is not None and code != row.code):
                 raise Refused(Status.EXISTS)
             return
         check_life(body.kind, body.expires, tx.now)
@@ -193,6 +193,8 @@ async def keys_update(link: Link, body: Keys) -> Mapping[str, Any]:
             )
             .values(key_number=body.number)
         )
+        if risen.rowcount and not link.ras.sites.may_push(link.site, body.user):
+            raise Refused(Status.SLOW_DOWN)
         if risen.rowcount == 0:
             known = tx.execute(
                 select(members.c.state).where(

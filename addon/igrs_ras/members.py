@@ -123,7 +123,9 @@ def set_member(
             grants.insert(),
             [{"site": site, "user": user, "device": device} for device in sorted(new - had)],
         )
-    tx.push(recipient_of_user(user), "account", {"what": "member_changed", "site": site})
+    if ras.sites.may_push(site, user):
+        # Otherwise whoever looks sees it all the same.
+        tx.push(recipient_of_user(user), "account", {"what": "member_changed", "site": site})
     return sorted(wanted - known)
 
 

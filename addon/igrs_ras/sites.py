@@ -39,6 +39,10 @@ GUEST_LIFE_MS = 90 * DAY_MS  # of an invitation at most
 OWNER_LIFE_MS = DAY_MS
 KEPT_MS = 7 * DAY_MS  # ended invitations and members who never finished joining
 CLEAN_SECONDS = 600.0
+PUSHES = (
+    200,
+    86400.0,
+)  # of a site to one user: 1,000 events are kept, and other homes' are among them
 SYNCS = 30, 600.0  # of a site: each may write thousands of rows
 
 Role = Literal["owner", "member"]
@@ -135,6 +139,11 @@ class Sites:
         self._ras = ras
         self._next = 0.0
         self.syncs = Window(ras.clock, *SYNCS)
+        self._pushes = Window(ras.clock, *PUSHES)
+
+    def may_push(self, site: str, user: str) -> bool:
+        """Count an event of a site for a user; False if it is one too many. For jobs of the writer."""
+        return self._pushes.take(f"{site} {user}")
 
     async def start(self) -> None:
         """Nothing to begin."""

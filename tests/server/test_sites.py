@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import pytest_asyncio
 from conftest import MovedClock, eventually
-from gates import HOUR_MS, Gates, shared_ras
+from gates import HOUR_MS, PASSWORD, Gates, shared_ras
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 from igrs_ras.sites import List, SyncParts, listing, sync
 from igrs_ras.storage.tables import (
+    events,
     grants,
     invitations,
     locks,
@@ -609,3 +610,74 @@ async def test_after_any_list_the_rows_are_the_list_but_for_those_who_never_join
         asyncio.run_coroutine_threadsafe(play(lists), loop).result(60)
 
     await asyncio.to_thread(run)
+
+
+async def test_case_27_who_is_owner_no_more_keeps_nothing_of_it(gates: Gates) -> None:
+    home = await gates.enrolled("Home", A)
+    old, new = await gates.owner(home), await gates.owner(home)
+    url = f"/api/v1/sites/{home.site}"
+    code = await home.owner_code()
+    await home.set_member(old.user, "member", [A])
+    for method, path in (
+        ("GET", ""),
+        ("GET", "/members"),
+        ("GET", "/audit"),
+        ("DELETE", f"/members/{new.user}"),
+    ):
+        assert await status_of(old.call(method, url + path)) == 20, path
+    assert await status_of(new.call("GET", url)) == 0
+    await old.connect()
+    await home.end_member(old.user)
+    assert await gone(old) == 4403
+    assert await status_of(old.call("GET", url)) == 21
+    assert (await old.call("GET", "/api/v1/locks"))["locks"] == []
+    # A code that the home made for somebody else is worth nothing once the home has withdrawn it.
+    for id_ in [item.id for item in home.invitations.values() if item.kind == "owner"]:
+        await home.withdraw(id_)
+    claim = gates.phone("Otto")
+    assert (
+        await status_of(claim.claim(code, f"otto.{secrets.token_hex(4)}@example.org", PASSWORD))
+        == 14
+    )
+
+
+async def test_case_39_a_home_does_not_push_another_homes_events_out_of_a_persons_queue(
+    gates: Gates, clock: MovedClock
+) -> None:
+    home, noisy = await gates.enrolled("Home", A), await gates.enrolled("Noisy", A)
+    person = await gates.owner(home)
+    invitation = await noisy.invite()
+
+    async def answered() -> bool:
+        return (await person.ask(invitation))["state"] == "answered"
+
+    await eventually(answered)
+    await person.done()
+    await eventually(person.member)
+    done = 0
+    for number in range(1, 300):
+        body = {"user": person.user, "number": number, "sealed": b64(bytes(40))}
+        if (status := await status_of(noisy.request("keys.update", body))) != 0:
+            assert status == 41
+            break
+        done += 1
+        clock.advance(0.1)
+    assert 100 < done < 300
+    for role in ("owner", "member"):
+        await noisy.set_member(person.user, role, [A])
+    queue = select(events.c.seq).where(events.c.recipient == f"user:{person.user}")
+    assert len(await gates.rows(queue)) < 300
+    keys = {"user": person.user, "number": 1, "sealed": b64(bytes(40))}
+    assert await status_of(home.request("keys.update", keys)) == 0
+
+
+async def test_an_invitation_that_an_owner_withdrew_is_not_opened_again_under_its_id(
+    gates: Gates,
+) -> None:
+    home = await gates.enrolled("Home", A)
+    owner = await gates.owner(home)
+    invitation = await home.invite()
+    await owner.call("DELETE", f"/api/v1/sites/{home.site}/invitations/{invitation.id}")
+    again = {"id": invitation.id, "kind": "guest", "expires": invitation.expires}
+    assert await status_of(home.request("invitation.create", again)) == 22
+    assert await status_of(gates.phone().ask(invitation)) == 21

@@ -53,7 +53,7 @@ class JoinDone(Body):
     statuses=(Status.NOT_FOUND, Status.SLOW_DOWN),
     example={
         "invitation": "dad36809c9bb585398ff5b6ebc814edc",
-        "client_public": "BHQFZX1811fL2oHOD+J1LlLdEYMYGoR6UMd7+YLVvZNCMqL0K6FZdaMSC8+wW5+Q2Y2I9+8QnLlxYGt3k6mCuVk=",
+        "client_public": "BHQFZXzX2MuoHg4nUuUt0RgxgahKe/EMEmawtO6a/7Dt+fPGN05QJgmHn+gmK58QZQvlF4FKKMF1jrZ1SeKieh0=",
         "proof": "Qzg+PF4K+xIVYBtK/IoMdiYfDs7c13u61lUf+P+Lk4s=",
         "name": "Alma",
     },
