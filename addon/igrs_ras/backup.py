@@ -164,14 +164,16 @@ def _write_records(connection: Connection, chunks: _Chunks, digest: Any) -> None
     for table in tables.sorted_tables:
         if table.name == VERSION_TABLE:
             continue
-        columns = [column.name for column in table.columns]
-        counts[table.name] = 0
+        # Reflected names are SQLAlchemy's own kind of text, which msgpack does not take.
+        name = str(table.name)
+        columns = [str(column.name) for column in table.columns]
+        counts[name] = 0
         found = connection.execution_options(stream_results=True).execute(
             select(table).order_by(*table.primary_key.columns)
         )
         for rows in found.partitions(ROWS):
-            put([table.name, columns, [list(row) for row in rows]])
-            counts[table.name] += len(rows)
+            put([name, columns, [list(row) for row in rows]])
+            counts[name] += len(rows)
     put(["", counts, digest.digest()])
     chunks.write(zipped.flush())
     chunks.end()
