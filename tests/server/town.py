@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
+import hmac
 import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import pyotp
 from home import Home, Invitation
 from igrs_ras.clock import SystemClock
 from igrs_ras.storage.engine import open_engine
-from igrs_ras.storage.tables import enrolments, metadata, server, sites
-from peer import Closed, write_code
+from igrs_ras.storage.tables import (
+    enrolments,
+    gateways,
+    invitations,
+    joins,
+    locks,
+    members,
+    metadata,
+    passkeys,
+    server,
+    sessions,
+    sites,
+)
+from peer import PATIENCE, Closed, b64, write_code
 from phone import Phone
 from sqlalchemy import insert, select
 
@@ -122,3 +137,144 @@ async def settle(
     await owner.connect()
     await member.connect()
     return Residence(home, owner, member, email, devices, owner_code, invitation)
+
+
+@dataclass
+class Caller:
+    """Somebody who calls the interface: with a bearer token, with a browser's cookie, or as nobody."""
+
+    token: str = ""
+    cookie: str = ""
+    user: str = ""
+
+    def headers(self, origin: str) -> dict[str, str]:
+        if self.cookie:
+            return {"Cookie": f"__Host-igrs={self.cookie}", "Origin": origin}
+        return {"Authorization": f"Bearer {self.token}"} if self.token else {}
+
+
+@dataclass
+class Furnished:
+    """All that a site can have: its people by what they are, and the ids of everything, by the name in a path."""
+
+    place: Residence
+    callers: dict[str, Caller]
+    ids: dict[str, list[str]]
+    totp: str  # the owner's secret
+    recovery: list[str]
+
+    @property
+    def site(self) -> str:
+        return self.place.site
+
+
+async def furnish(place: Residence, database: Database, origin: str) -> Furnished:
+    """Add to a home: a browser that joined, somebody who waits to be let in, an unanswered join, an open invitation,
+    a second session, an authenticator app and a passkey of the owner, a session whose second step is missing.
+    """
+    home, owner, now = place.home, place.owner, place.owner.now
+    callers = {
+        "anybody": Caller(),
+        "member": Caller(place.member.token, user=place.member.user),
+        "gateway": Caller(home.token),
+        "joined": await join_in_browser(place, origin),
+        "newcomer": await ask_only(place),
+    }
+    await home.invite(place.devices)
+    home.auto_join = False
+    waiting = Phone(place.url, name="Waiting", now=now)
+    place.others.append(waiting)
+    invitation = await home.invite(place.devices)
+    assert (await waiting.ask(invitation))["state"] == "pending"
+    seen = len(home.events)
+    await home.until(lambda: any(e["type"] == "join.request" for e in home.events[seen - 1 :]))
+    home.auto_join = True
+    second = Phone(place.url, name="Second", now=now)
+    place.others.append(second)
+    await second.sign_in(place.email, PASSWORD)
+    secret = (await owner.call("POST", "/api/v1/me/totp"))["secret"]
+    code = pyotp.TOTP(secret).at(now() // 1000)
+    added = await owner.call("POST", "/api/v1/me/totp/confirm", {"code": code})
+    callers["owner"] = Caller(owner.token, user=owner.user)
+    pending = await owner.http.call(
+        "POST",
+        "/api/v1/sessions",
+        {"email": place.email, "password": PASSWORD, "kind": "bearer"},
+    )
+    assert pending["second_step"] == "needed"
+    callers["pending"] = Caller(pending["token"], user=owner.user)
+    with rows_of(database) as rows:
+        values = {
+            "credential": secrets.token_bytes(32),
+            "id": secrets.token_hex(16),
+            "user": owner.user,
+        }
+        key = {
+            "public_key": secrets.token_bytes(77),
+            "sign_count": 1,
+            "name": "phone",
+            "created": now(),
+        }
+        rows.execute(insert(passkeys).values(values | key))
+        ids = ids_of(rows, place.site)
+    return Furnished(place, callers, ids, secret, added["recovery_codes"])
+
+
+async def join_in_browser(place: Residence, origin: str) -> Caller:
+    """Join as a page of the server's own origin does: its session is a cookie."""
+    browser = Phone(place.url, name="Browser", now=place.owner.now)
+    place.others.append(browser)
+    invitation = await place.home.invite([place.devices[0]])
+    await place.home.until(lambda: place.home.connected)
+    cookie = ""
+    while not cookie:
+        async with browser.http.session.post(
+            place.url + "/api/v1/joins",
+            json=browser.join_body(invitation),
+            headers={"Origin": origin},
+        ) as response:
+            answer = (await response.json())["data"]
+            found = response.cookies.get("__Host-igrs")
+            cookie = found.value if found else ""
+    browser.open_box(invitation, answer)
+    browser.join_id, browser.user, browser.site = answer["join"], answer["user"], answer["site"]
+    caller = Caller(cookie=cookie, user=browser.user)
+    proof = b64(hmac.digest(browser._done_key, b"done", "sha256"))
+    await browser.http.call(
+        "POST", f"/api/v1/joins/{browser.join_id}/done", {"done": proof}, **caller.headers(origin)
+    )
+    await place.home.until(lambda: browser.user in place.home.members)
+    return caller
+
+
+async def ask_only(place: Residence) -> Caller:
+    """Ask to join and get the home's answer, but do not say that it came: the membership stays pending."""
+    newcomer = Phone(place.url, name="Newcomer", now=place.owner.now)
+    place.others.append(newcomer)
+    invitation = await place.home.invite(place.devices)
+    async with asyncio.timeout(PATIENCE):
+        while (await newcomer.ask(invitation))["state"] == "pending":  # noqa: ASYNC110  as a page asks again
+            await asyncio.sleep(0.01)
+    return Caller(newcomer.token, user=newcomer.user)
+
+
+def ids_of(rows: Connection, site: str) -> dict[str, list[str]]:
+    """The ids of everything of a site, by the name under which they stand in paths and bodies."""
+    people = list(rows.execute(select(members.c.user).where(members.c.site == site)).scalars())
+
+    def found(column: Any, *where: Any) -> list[str]:
+        return sorted(rows.execute(select(column).where(*where)).scalars())
+
+    return {
+        "site": [site],
+        "user": sorted(people),
+        "device": found(locks.c.device, locks.c.site == site),
+        "invitation": found(invitations.c.id, invitations.c.site == site),
+        "join": found(
+            joins.c.id,
+            joins.c.invitation.in_(select(invitations.c.id).where(invitations.c.site == site)),
+        ),
+        "session": found(sessions.c.id, sessions.c.user.in_(people)),
+        "gateway": found(gateways.c.id, gateways.c.site == site),
+        "passkey": found(passkeys.c.id, passkeys.c.user.in_(people)),
+    }

@@ -54,7 +54,7 @@ class JoinDone(Body):
     example={
         "invitation": "dad36809c9bb585398ff5b6ebc814edc",
         "client_public": "BHQFZXzX2MuoHg4nUuUt0RgxgahKe/EMEmawtO6a/7Dt+fPGN05QJgmHn+gmK58QZQvlF4FKKMF1jrZ1SeKieh0=",
-        "proof": "Qzg+PF4K+xIVYBtK/IoMdiYfDs7c13u61lUf+P+Lk4s=",
+        "proof": "Qzg+PF4K+xIVYBtK/IwKdizGHwztzXe7rWVR//i/k4s=",
         "name": "Alma",
     },
     answer_example={"join": "00112233445566778899aabbccddeeff", "state": "pending"},
@@ -93,7 +93,7 @@ async def join_home(call: Call[NewJoin]) -> JoinState:
     summary="Say that the client has its keys, so that the home lets it in",
     body=JoinDone,
     statuses=(Status.NOT_FOUND, Status.EXISTS),
-    example={"done": "ODSBC/ASwnqfzN3eNvw/tfWgTJpB0J4f3IA0RGh5XkE="},
+    example={"done": "ODSBC/ASwnqfzd3jb8D7P1oEyaQdCeH9yANEhoeV5Bg="},
 )
 async def finish_join(call: Call[JoinDone]) -> None:
     """Pass the proof on to the home."""

@@ -95,9 +95,7 @@ def _operation(route: Route, names: dict[Any, dict[str, Any]]) -> dict[str, Any]
     security = [item for who in sorted(route.who) for item in SECURITY.get(who, [{}])]
     operation["security"] = [item for n, item in enumerate(security) if item not in security[:n]]
     if route.body is not None:
-        content: dict[str, Any] = {"schema": names[route.body]}
-        if route.example:
-            content["example"] = route.example
+        content: dict[str, Any] = {"schema": names[route.body], "example": route.example}
         operation["requestBody"] = {"required": True, "content": {"application/json": content}}
     operation["responses"] = _responses(route, names)
     return operation
