@@ -47,7 +47,8 @@ class House:
             step = min(seconds, 15)
             clock.advance(step)
             seconds -= step
-            for one in (self.home, *self.phones):
+            ends: list[Home | Phone] = [self.home, *self.phones]
+            for one in ends:
                 if not one.peer.closed.done():
                     await one.peer.request("ping")
 

@@ -7,7 +7,9 @@ import random
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import pytest_asyncio
 from conftest import MovedClock, eventually
+from gates import shared_ras
 from igrs_ras.hub import KEPT, Event, LocalBus
 from igrs_ras.status import Status
 from igrs_ras.storage import tables
@@ -21,10 +23,27 @@ if TYPE_CHECKING:
     from igrs_ras.ras import Ras
     from phone import Phone
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 STATE = {"time": 1_700_000_000, "seen": b64(bytes(8)), "rssi": -60}
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["sqlite", "postgresql"])
+async def ras(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    prepared: dict[str, Any],
+) -> AsyncIterator[Ras]:
+    async with shared_ras(request, tmp_path_factory, prepared) as running:
+        yield running
+
+
 @pytest.fixture
+def clock(ras: Ras) -> MovedClock:
+    return ras.clock  # type: ignore[return-value]  # the one that the fixture gave it
+
+
+@pytest_asyncio.fixture(loop_scope="module")
 async def place(ras: Ras, clock: MovedClock) -> AsyncIterator[House]:
     async with house(ras, clock, people=2, locks=2) as found:
         yield found
@@ -82,7 +101,7 @@ async def test_a_client_that_comes_and_goes_gets_every_event_once_and_in_order(
 
 
 async def test_a_bus_that_loses_doubles_and_swaps_still_brings_every_event_once(
-    ras: Ras, place: House
+    ras: Ras, place: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chance = random.Random(7)
     late: list[Event] = []
@@ -97,14 +116,14 @@ async def test_a_bus_that_loses_doubles_and_swaps_still_brings_every_event_once(
                 for _ in range(what):
                     local.publish(event)
 
-    ras.hub.bus = Careless()
+    monkeypatch.setattr(ras.hub, "bus", Careless())
     for number in range(1, 201):
         await push(ras, place.phone.user, number, number)
         if len(late) > 5:
             chance.shuffle(late)
             while late:
                 local.publish(late.pop())
-    ras.hub.bus = local
+    monkeypatch.undo()
     # Whatever was lost comes with the next one that is not.
     await push(ras, place.phone.user, 201, 201)
     await place.phone.until(lambda: place.phone.seq == 201)

@@ -98,7 +98,7 @@ class RelayMachine(RuleBasedStateMachine):
         self.run(self.store.write(lambda tx: _home(tx, self.site, self.users, sessions)))
         self.link: PlayedLink | None = PlayedLink(self.site)
         self.links = [self.link]
-        self.ras: Any = SimpleNamespace(
+        played: Any = SimpleNamespace(
             clock=self.clock,
             store=self.store,
             draining=False,
@@ -107,7 +107,7 @@ class RelayMachine(RuleBasedStateMachine):
             states=SimpleNamespace(forget=lambda **_: None),
             metrics=SimpleNamespace(relay_answered=lambda _: None, relay_ended=lambda _: None),
         )
-        self.relays = Relays(self.ras)
+        self.relays = Relays(played)
         self.clients = [
             self.client(self.users[0], sessions[0]),
             self.client(self.users[0], sessions[0]),

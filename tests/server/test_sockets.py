@@ -15,13 +15,15 @@ from conftest import MovedClock, base_of, eventually
 from igrs_ras import push
 from igrs_ras.settings import Settings
 from igrs_ras.socket import QUEUE
+from igrs_ras.status import Status
 from igrs_ras.storage import tables
-from peer import Closed, Peer, ulid
+from peer import Closed, Denied, Peer, ulid
 from street import House, house
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from home import HomeRelay
     from igrs_ras.ras import Ras
 
 TEXT, BINARY = 1, 2
@@ -135,7 +137,8 @@ async def test_case_36_a_reader_that_is_too_slow_is_closed_and_costs_a_bounded_q
         end.get_extra_info("socket").setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 4096)
     most = 0
     await peer.send("resume", {"generation": slow.generation or ras.identity.generation, "seq": 0})
-    hung = peer.socket._response.connection.transport  # type: ignore[union-attr]  # it is open
+    connection: Any = peer.socket._response.connection
+    hung = connection.transport
     hung.pause_reading()
     sent = 0
     while client.socket.closed is None:
@@ -255,3 +258,25 @@ async def test_the_oldest_of_a_persons_sockets_gives_way_and_a_full_server_takes
     await third.peer.close()
     await eventually(lambda: len(ras.hub.sockets) == 10)
     assert (await (await place.another_phone(place.phones[1])).peer.request("ping"))["re"]
+
+
+async def test_a_server_that_stops_takes_no_relays_and_lets_those_under_way_end(
+    ras: Ras, place: House
+) -> None:
+    phone = place.phone
+    reached: asyncio.Queue[HomeRelay] = asyncio.Queue()
+    place.home.on_relay = reached.put
+    opening = phone.opening(place.site, place.device, b"open")
+    await phone.peer.send("relay.open", opening)
+    relay = await asyncio.wait_for(reached.get(), 10)
+    stopping = asyncio.create_task(ras.drain(4))
+    await eventually(lambda: ras.draining)
+    with pytest.raises(Denied) as denied:
+        await phone.peer.request("relay.open", phone.opening(place.site, place.device, b"new"))
+    assert denied.value.status == Status.NOT_READY
+    await relay.send(b"in time")
+    await relay.end()
+    await phone.until(lambda: "answered" in phone.states(opening["key"]))
+    assert phone.answers(opening["key"]) == [b"in time"]
+    await stopping
+    assert await closed(phone) == await closed(place.home) == 1012
