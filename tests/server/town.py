@@ -185,9 +185,14 @@ async def furnish(place: Residence, database: Database, origin: str) -> Furnishe
     waiting = Phone(place.url, name="Waiting", now=now)
     place.others.append(waiting)
     invitation = await home.invite(place.devices)
-    assert (await waiting.ask(invitation))["state"] == "pending"
     seen = len(home.events)
-    await home.until(lambda: any(e["type"] == "join.request" for e in home.events[seen - 1 :]))
+    assert (await waiting.ask(invitation))["state"] == "pending"
+    await home.until(
+        lambda: any(
+            event["body"].get("invitation") == invitation.id for event in home.events[seen:]
+        )
+    )
+    await asyncio.sleep(0)  # so that the home has passed it over
     home.auto_join = True
     second = Phone(place.url, name="Second", now=now)
     place.others.append(second)
