@@ -26,13 +26,24 @@ from typing import Any
 import psutil
 
 from bench import ras_floors
-from bench.home import percentile, print_table
-from bench.ras_parts import QUICK, Figure, Floors, Scale, accounts, at_rest, idle, relays, storm
+from bench.home import print_table
+from bench.ras_parts import (
+    QUICK,
+    Figure,
+    Floors,
+    Scale,
+    accounts,
+    at_rest,
+    idle,
+    relay_figures,
+    relays,
+    storm,
+)
 from bench.ras_world import make, make_certificate
 from simulator.demo.progress import say
 from tests.server.postgres import PostgresCluster
 
-PARTS = ("floors", "start", "relays", "accounts", "storm", "idle")
+PARTS = ("start", "relays", "accounts", "storm", "idle")
 _PACKAGES = ("aiohttp", "uvloop", "SQLAlchemy", "psycopg", "msgspec", "cryptography")
 
 type Database = Callable[[], str]
@@ -49,7 +60,9 @@ def _databases(kind: str) -> Iterator[Database]:
 
 
 def _floors(kind: str, folder: Path, new: Database, scale: Scale) -> Floors:
-    echo, echoes = ras_floors.echo(scale.rounds, scale.seconds / 2)
+    """Half of what is wanted: once before the relays, once after, since a shared machine has its moods."""
+    folder.mkdir()
+    echo, echoes = ras_floors.echo(scale.rounds // 2, scale.seconds / 4)
     bare: ras_floors.Floor = (
         ras_floors.Sqlite(folder / "floor.sqlite3")
         if kind == "sqlite"
@@ -57,31 +70,15 @@ def _floors(kind: str, folder: Path, new: Database, scale: Scale) -> Floors:
     )
     ras_floors.prepare(bare)
     ras_floors.commits(bare, scale.rounds // 10, 1, "warming")
+    half = scale.rounds // 2
     return Floors(
         echo,
         echoes,
-        ras_floors.commits(bare, scale.rounds, 1, "single"),
-        ras_floors.commits(bare, scale.rounds // 2, ras_floors.GROUP, "grouped"),
-        ras_floors.relays(bare, scale.seconds / 4, ras_floors.GROUP),
-        ras_floors.relays(bare, scale.seconds / 4, 1),
+        ras_floors.commits(bare, half, 1, "single"),
+        ras_floors.commits(bare, half // 2, ras_floors.GROUP, "grouped"),
+        ras_floors.relays(bare, scale.seconds / 8, ras_floors.GROUP),
+        ras_floors.relays(bare, scale.seconds / 8, 1),
     )
-
-
-def _floor_figures(floors: Floors) -> list[Figure]:
-    return [
-        *(
-            Figure(f"floor: {name}, p{percent}", percentile(values, percent), "ms")
-            for name, values in (
-                ("echo", floors.echo),
-                ("commit of one row", floors.single),
-                (f"commit of {ras_floors.GROUP} rows", floors.grouped),
-            )
-            for percent in (50, 99)
-        ),
-        Figure("floor: echoes a second", floors.echoes, "/s"),
-        Figure("floor: rows of one relay at a time", floors.relays_single, "/s"),
-        Figure(f"floor: rows of {ras_floors.GROUP} relays together", floors.relays, "/s"),
-    ]
 
 
 def _measure(kind: str, parts: tuple[str, ...], scale: Scale, *, sockets: bool) -> list[Figure]:
@@ -92,9 +89,6 @@ def _measure(kind: str, parts: tuple[str, ...], scale: Scale, *, sockets: bool) 
         _databases(kind) as new,
     ):
         folder = Path(name)
-        say(f"{kind}: floors")
-        floors = _floors(kind, folder, new, scale)
-        found += _floor_figures(floors)
         if "start" in parts:
             say(f"{kind}: start")
             found += at_rest(make(folder / "empty", new()), "empty", scale)
@@ -110,7 +104,10 @@ def _measure(kind: str, parts: tuple[str, ...], scale: Scale, *, sockets: bool) 
         )
         if "relays" in parts:
             say(f"{kind}: relays")
-            found += relays(world, kind, scale, floors)
+            floors = _floors(kind, folder / "before", new, scale)
+            relayed = relays(world, scale)
+            floors += _floors(kind, folder / "after", new, scale)
+            found += [*floors.figures(), *relay_figures(relayed, floors, kind)]
         if "accounts" in parts:
             say(f"{kind}: accounts")
             found += accounts(world, scale)
@@ -180,7 +177,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.ras", description=__doc__)
     parser.add_argument("--database", choices=("sqlite", "postgresql", "both"), default="both")
     parser.add_argument("--quick", action="store_true", help="a look, in seconds")
-    parser.add_argument("--parts", nargs="+", choices=PARTS[1:], default=PARTS[1:])
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--seconds", type=float, help="of load in each relay part")
     parser.add_argument("--json", action="store_true", help="no table, the last line only")
     arguments = parser.parse_args()

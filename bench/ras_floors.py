@@ -1,6 +1,7 @@
 """What `bench.ras` compares with: a bare echo server, bare transactions, a bare password hash. Nothing of the server.
 
-`python -m bench.ras_floors` is the echo server: aiohttp on uvloop, no TLS, no compression. It prints its port.
+`python -m bench.ras_floors [FOLDER]` is the echo server: aiohttp on uvloop, without compression, with the certificate in
+a folder or without TLS. It prints its port.
 """
 
 import asyncio
@@ -8,11 +9,14 @@ import contextlib
 import os
 import random
 import sqlite3
+import ssl
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import psutil
 import psycopg
 import uvloop
 from aiohttp import WSMsgType, web
@@ -21,7 +25,6 @@ from bench.ras_world import ROOT, load
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
 GROUP = 32
 """Jobs that share a commit in the grouped floors."""
@@ -157,14 +160,17 @@ def sums(echoes: Sequence[float], commits_: Sequence[float]) -> list[float]:
 
 
 @contextlib.contextmanager
-def echo_server() -> Iterator[int]:
-    """The echo server in a process of its own; its port."""
+def echo_server(tls: Path | None = None) -> Iterator[tuple[int, psutil.Process]]:
+    """The echo server in a process of its own; its port and process."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "bench.ras_floors"], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "bench.ras_floors", *([tls] if tls else [])],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout is not None
     try:
-        yield int(process.stdout.readline())
+        yield int(process.stdout.readline()), psutil.Process(process.pid)
     finally:
         process.kill()
         process.wait()
@@ -172,13 +178,26 @@ def echo_server() -> Iterator[int]:
 
 def echo(rounds: int, seconds: float) -> tuple[list[float], float]:
     """Milliseconds of round trips one after the other, and messages a second at the most."""
-    with echo_server() as port, load() as client:
+    with echo_server() as (port, _), load() as client:
         client("echo", port=port, rounds=rounds // 10)
         took = client("echo", port=port, rounds=rounds)["took"]
         return took, client("echo_peak", port=port, at_once=64, seconds=seconds)["per_second"]
 
 
-async def _serve() -> None:
+def bare_sockets(number: int, tls: Path | None) -> float:
+    """Bytes by which the echo server grows with each idle socket."""
+    cafile = str(tls / "cert.pem") if tls else ""
+    with echo_server(tls) as (port, process), load() as client:
+        client("bare", port=port, number=number // 20, cafile=cafile)
+        client("close")
+        time.sleep(0.5)
+        before = process.memory_info().rss
+        client("bare", port=port, number=number, cafile=cafile)
+        time.sleep(0.5)
+        return float(process.memory_info().rss - before) / number
+
+
+async def _serve(tls: Path | None) -> None:
     async def handle(request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse(protocols=("echo",), compress=False)
         await socket.prepare(request)
@@ -193,11 +212,15 @@ async def _serve() -> None:
     app.router.add_get("/", handle)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    context: ssl.SSLContext | None = None
+    if tls:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(tls / "cert.pem", tls / "key.pem")
+    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context, backlog=1024)
     await site.start()
     print(runner.addresses[0][1], flush=True)
     await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
-    uvloop.run(_serve())
+    uvloop.run(_serve(Path(sys.argv[1]) if len(sys.argv) > 1 else None))

@@ -15,7 +15,8 @@ import aiohttp
 import msgspec
 import uvloop
 
-from bench.ras_client import ECHO, Address, ClosedError, Gateway, Phone, Place, Socket, keep_alive
+from bench.ras_client import ECHO, Gateway, Phone, Place, keep_alive
+from bench.ras_socket import Address, ClosedError, Socket
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -34,6 +35,7 @@ class Load:
         self.phones: list[Phone] = []
         self._address = Address(0)
         self._alive: asyncio.Task[None] | None = None
+        self._bare: list[Socket] = []
 
     async def open(
         self, port: int, world: str, gateways: int, phones: int, cafile: str = ""
@@ -60,9 +62,15 @@ class Load:
             "restored": sum(gateway.restored for gateway in self.gateways),
         }
 
-    async def count(self) -> dict[str, Any]:
-        """Tell how many are connected."""
-        return self._count()
+    async def bare(self, port: int, number: int, cafile: str) -> dict[str, Any]:
+        """Open sockets of the echo server that do nothing."""
+        address = Address(port, cafile)
+
+        async def one() -> None:
+            self._bare.append(await address.open("/", "echo"))
+
+        await _in_turn([one] * number)
+        return {}
 
     async def relays(self, rounds: int) -> dict[str, Any]:
         """Relay one after the other, with a pause of random length between."""
@@ -137,7 +145,9 @@ class Load:
             gateway.close()
         for phone in self.phones:
             phone.close()
-        self.gateways, self.phones = [], []
+        for socket in self._bare:
+            socket.close()
+        self.gateways, self.phones, self._bare = [], [], []
         return {}
 
     async def echo(self, port: int, rounds: int) -> dict[str, Any]:

@@ -3,12 +3,12 @@
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from igrs_ras.accounts.passwords import HASHER, RUNNING
 
 from bench.home import percentile
-from bench.ras_floors import sums
+from bench.ras_floors import GROUP, bare_sockets, sums
 from bench.ras_world import LoadProcess, ServerError, ServerProcess, World, load
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ QUICK = Scale(
 
 @dataclass(frozen=True)
 class Floors:
-    """What one database and the echo server take, in milliseconds or a second."""
+    """What one database and the echo server take: lists in milliseconds, the others a second."""
 
     echo: list[float]
     echoes: float
@@ -92,11 +92,48 @@ class Floors:
     relays: float
     relays_single: float
 
+    def __add__(self, other: Floors) -> Floors:
+        """Both together."""
+        return Floors(
+            self.echo + other.echo,
+            (self.echoes + other.echoes) / 2,
+            self.single + other.single,
+            self.grouped + other.grouped,
+            (self.relays + other.relays) / 2,
+            (self.relays_single + other.relays_single) / 2,
+        )
 
-def relays(world: World, kind: str, scale: Scale, floors: Floors) -> list[Figure]:
-    """Round trips one at a time and at half of the peak, and the peak."""
-    found: list[Figure] = []
-    idle_floor, floor = sums(floors.echo, floors.single), sums(floors.echo, floors.grouped)
+    def figures(self) -> list[Figure]:
+        """The floors as lines of their own."""
+        kinds = (
+            ("echo", self.echo),
+            ("commit of one row", self.single),
+            (f"commit of {GROUP} rows", self.grouped),
+        )
+        return [
+            *(
+                Figure(f"floor: {name}, p{percent}", percentile(values, percent), "ms")
+                for name, values in kinds
+                for percent in (50, 99)
+            ),
+            Figure("floor: echoes a second", self.echoes, "/s"),
+            Figure("floor: rows of one relay at a time", self.relays_single, "/s"),
+            Figure(f"floor: rows of {GROUP} relays together", self.relays, "/s"),
+        ]
+
+
+@dataclass(frozen=True)
+class Relayed:
+    """What the load said of relays one at a time, at the peak, at half of it; how busy the server was at the peak."""
+
+    one: dict[str, Any]
+    peak: dict[str, Any]
+    half: dict[str, Any]
+    busy: float
+
+
+def relays(world: World, scale: Scale) -> Relayed:
+    """Relay one at a time, as fast as it goes, and at half of that."""
     with world.server() as server, load() as client:
         _open(client, server, world, scale.homes, scale.homes)
         client("peak", at_once=16, seconds=scale.seconds / 5)  # warms everything
@@ -105,42 +142,51 @@ def relays(world: World, kind: str, scale: Scale, floors: Floors) -> list[Figure
         peak = client("peak", at_once=64, seconds=scale.seconds)
         busy = (server.busy() - busy) / (time.perf_counter() - began)
         half = client("steady", rate=peak["per_second"] / 2, seconds=scale.seconds)
-        for name, result in (("one at a time", one), ("half of the peak", half)):
-            _only_answered(result["ends"])
-            beside = idle_floor if result is one else floor
-            found += [
+        for result in (one, peak, half):
+            if set(result["ends"]) != {"answered"}:
+                raise ServerError(f"relays ended otherwise than answered: {result['ends']}")
+        _check(server)
+    return Relayed(one, peak, half, busy)
+
+
+def relay_figures(relayed: Relayed, floors: Floors, kind: str) -> list[Figure]:
+    """Compare with two echoes and two commits of a group; in the notes, one at a time with commits of one row."""
+    floor = sums(floors.echo, floors.grouped)
+    narrow = sums(floors.echo, floors.single)
+    found = []
+    for name, result in (("one at a time", relayed.one), ("half of the peak", relayed.half)):
+        for percent in (50, 99):
+            took = percentile(result["took"], percent)
+            note = f"lock's message after {percentile(result['answered'], percent):.2f} ms"
+            if result is relayed.one:
+                note += f"; {took / percentile(narrow, percent):.2f} of two echoes and two commits of one row"
+            found.append(
                 Figure(
                     f"relay, {name}, p{percent}",
-                    percentile(result["took"], percent),
+                    took,
                     "ms",
                     percentile(floor, percent),
                     AIM_LATENCY if percent == 99 else None,
                     of_ratio=True,
-                    note=(
-                        f"lock's message after {percentile(result['answered'], percent):.2f} ms;"
-                        f" beside commits of {'one row' if result is one else '32 rows'}:"
-                        f" {percentile(result['took'], percent) / percentile(beside, percent):.2f}"
-                    ),
+                    note=note,
                 )
-                for percent in (50, 99)
-            ]
-        _only_answered(peak["ends"])
-        found.append(
-            Figure(
-                "audited relays a second",
-                peak["per_second"],
-                "/s",
-                floors.relays,
-                AIM_RELAYS[kind],
-                at_least=True,
-                note=(
-                    f"server {1000 * busy / peak['per_second']:.2f} ms of processor each, {busy:.2f} cores busy, load"
-                    f" {peak['load_busy']:.2f}; p99 {percentile(peak['took'], 99):.0f} ms with 64 at once;"
-                    f" raw in groups of one: {floors.relays_single:.0f}/s"
-                ),
             )
+    peak = relayed.peak
+    found.append(
+        Figure(
+            "audited relays a second",
+            peak["per_second"],
+            "/s",
+            floors.relays,
+            AIM_RELAYS[kind],
+            at_least=True,
+            note=(
+                f"{1000 * relayed.busy / peak['per_second']:.2f} ms of the server's processor time each; cores busy:"
+                f" server {relayed.busy:.2f}, load {peak['load_busy']:.2f};"
+                f" p99 {percentile(peak['took'], 99):.0f} ms with 64 at once"
+            ),
         )
-        _check(server)
+    )
     return found
 
 
@@ -220,6 +266,7 @@ def idle(world: World, scale: Scale, certificate: Path) -> list[Figure]:
     """What the server grows by with idle connections, and how many fit into a GiB at that rate."""
     found = []
     for tls in (None, certificate):
+        floor = GIB / bare_sockets(scale.sockets, tls)
         for kind in ("gateways", "phones"):
             with world.server(tls) as server, load() as client:
                 # What is loaded or grows once is no connection's.
@@ -236,10 +283,11 @@ def idle(world: World, scale: Scale, certificate: Path) -> list[Figure]:
                     f"idle {'clients' if kind == 'phones' else kind} per GiB{', TLS' if tls else ''}",
                     GIB / grown,
                     "",
+                    floor,
                     aim=AIM_SOCKETS if tls else None,
                     at_least=True,
                     note=(
-                        f"{grown / 1024:.1f} KiB each, of {scale.sockets}, extrapolated;"
+                        f"{grown / 1024:.1f} KiB each (bare {GIB / floor / 1024:.1f}), of {scale.sockets}, extrapolated;"
                         f" connected {scale.sockets / seconds:.0f}/s"
                     ),
                 )
@@ -299,11 +347,6 @@ def _open(
         raise ServerError(f"not all connected: {came}")
     seconds: float = came["seconds"]
     return seconds
-
-
-def _only_answered(ends: dict[str, int]) -> None:
-    if set(ends) != {"answered"}:
-        raise ServerError(f"relays ended otherwise than answered: {ends}")
 
 
 def _check(server: ServerProcess) -> None:
