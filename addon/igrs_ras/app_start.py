@@ -27,17 +27,17 @@ INGRESS: Final = "0.0.0.0:8099"
 METRICS: Final = "127.0.0.1:9190"
 
 
-def environment(options: Path = OPTIONS, certificates: Path = CERTIFICATES) -> dict[str, str]:
+def environment() -> dict[str, str]:
     """Return the settings of the app as environment variables, which go over the file of options.
 
     The public listener stays shut until it has a certificate or a proxy that may stand before it. Certificates are
     named as elsewhere in Home Assistant: relative to its folder of certificates. Options that cannot be read are left
     to the settings' own check, which says what is wrong.
     """
-    given = _read(options)
+    given = _options()
     found = {
-        "CONFIG": str(options),
-        "DATA": str(options.parent),
+        "CONFIG": str(OPTIONS),
+        "DATA": str(OPTIONS.parent),
         "LISTEN": PUBLIC if given.get("certfile") or given.get("trusted_proxies") else "",
         "LOCAL_LISTEN": LOCAL,
         "INGRESS_LISTEN": INGRESS,
@@ -46,26 +46,43 @@ def environment(options: Path = OPTIONS, certificates: Path = CERTIFICATES) -> d
     }
     for name in ("certfile", "keyfile"):
         if isinstance(file := given.get(name), str) and file:
-            found[name.upper()] = str(certificates / file)
+            found[name.upper()] = str(CERTIFICATES / file)
     return {f"{PREFIX}{name}": value for name, value in found.items()}
 
 
-def _read(options: Path) -> Mapping[str, Any]:
+def _options() -> Mapping[str, Any]:
     try:
-        read = json.loads(options.read_bytes())
+        read = json.loads(OPTIONS.read_bytes())
     except OSError, ValueError:
         return {}
     return read if isinstance(read, dict) else {}
 
 
+def _keep_copy() -> None:
+    """Leave a copy behind: a backup of an app that does not run takes what is there, and not the live database."""
+    from igrs_ras import offline  # noqa: PLC0415  the whole server
+    from igrs_ras.control import VerbError  # noqa: PLC0415
+    from igrs_ras.settings import load  # noqa: PLC0415
+
+    copy = {"file": str(OPTIONS.parent / offline.PUT_BACK), "replace": True, "passphrase": None}
+    try:
+        offline.alone(load(), "backup", copy)
+    except VerbError as error:
+        sys.stderr.write(f"igrs-ras: no copy for backups could be left: {error.text}\n")
+
+
 def main() -> int:
     """Run `igrs-ras` with this process's arguments and return its exit status."""
-    if os.environ.get(TOKEN_VARIABLE):
-        os.environ.update(environment())
     # Late, since it reads the settings' environment.
     from igrs_ras.cli import main as igrs_ras  # noqa: PLC0415
 
-    return igrs_ras()
+    if not os.environ.get(TOKEN_VARIABLE):
+        return igrs_ras()
+    os.environ.update(environment())
+    status = igrs_ras()
+    if status == 0 and sys.argv[1:] == ["serve"]:
+        _keep_copy()
+    return status
 
 
 if __name__ == "__main__":

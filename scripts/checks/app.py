@@ -44,6 +44,7 @@ _FIXED: Final = (
 _OUT_OF_BACKUP: Final = (
     "ras.sqlite3", "ras.sqlite3-wal", "ras.sqlite3-shm", "ras.sqlite3.replaced-1", "ras.1.0001.copy", "boot",
     "boot.part", "control",
+    ".backup.igrs.part",
 )  # fmt: skip
 _IN_BACKUP: Final = ("backup.igrs",)
 _HARDENED: Final = {

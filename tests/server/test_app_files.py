@@ -1,12 +1,10 @@
 """The app's files are what the Supervisor and Docker want: each kind of mistake is found, made in a copy."""
 
-import json
 import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from homeassistant.util.yaml import dump, load_yaml_dict
-from igrs_ras import app_start, settings
 
 from scripts.checks import ROOT, app, app_config
 
@@ -138,9 +136,9 @@ def test_the_rating_falls_with_each_right(
         ("backup", "cold"),
         ("backup_pre", ...),
         ("backup_pre", "igrs-ras backup --replace /tmp/backup.igrs"),
-        ("backup_exclude", ["*/ras.sqlite3", "*/boot*", "*/control"]),
-        ("backup_exclude", ["*/ras.*", "*/control"]),
-        ("backup_exclude", ["*/ras.sqlite3*", "*/boot*", "*/control"]),
+        ("backup_exclude", ["*/ras.*", "*/boot*", "*/control"]),
+        ("backup_exclude", ["*/ras.*", "*/control", "*/.*.part"]),
+        ("backup_exclude", ["*/ras.sqlite3*", "*/boot*", "*/control", "*/.*.part"]),
         ("backup_exclude", ["*/*"]),
         ("options.color", "red"),
         ("options.smtp_port", "587"),
@@ -338,64 +336,6 @@ def test_an_example_of_a_setting_that_is_none_is_found(copy: Path) -> None:
     with (copy / app.SETTINGS).open("a") as file:
         file.write("#IGRS_RAS_COLOR=red\n")
     assert [one.partition(":")[0] for one in found(copy)] == [app.SETTINGS]
-
-
-def options(folder: Path, **given: object) -> dict[str, str]:
-    """Write the options as the Supervisor does, and return the environment that the app is started with."""
-    data = folder / "data"
-    data.mkdir(exist_ok=True)
-    (data / "options.json").write_text(json.dumps(CONFIG["options"] | given), "utf-8")
-    return app_start.environment(data / "options.json", folder / "ssl")
-
-
-def test_the_app_starts_as_installed_with_its_public_port_shut(tmp_path: Path) -> None:
-    read = settings.load(environment=options(tmp_path))
-    assert (read.listen, read.local_listen, read.ingress_listen) == (
-        "",
-        "0.0.0.0:8098",
-        "0.0.0.0:8099",
-    )
-    assert read.folder == tmp_path / "data"
-    assert read.database == f"sqlite:///{tmp_path / 'data' / 'ras.sqlite3'}"
-
-
-def test_a_certificate_is_taken_from_home_assistants_folder_and_opens_the_port(
-    tmp_path: Path,
-) -> None:
-    (tmp_path / "ssl").mkdir()
-    for name in ("fullchain.pem", "privkey.pem"):
-        (tmp_path / "ssl" / name).touch()
-    given = options(tmp_path, certfile="fullchain.pem", keyfile="privkey.pem")
-    read = settings.load(environment=given)
-    assert read.listen == "0.0.0.0:8443"
-    assert read.keyfile == str(tmp_path / "ssl" / "privkey.pem")
-
-
-def test_a_trusted_proxy_opens_the_port_too(tmp_path: Path) -> None:
-    read = settings.load(environment=options(tmp_path, trusted_proxies=["172.30.33.4"]))
-    assert (read.listen, read.certfile) == ("0.0.0.0:8443", "")
-
-
-def test_every_option_is_taken_by_the_server(tmp_path: Path) -> None:
-    given = {
-        "public_url": "https://locks.example.org",
-        "allowed_origins": ["https://app.example.org"],
-        "smtp_host": "mail.example.org",
-        "smtp_user": "locks",
-        "smtp_password": "secret",
-        "smtp_sender": "locks@example.org",
-    }
-    for key, value in given.items():
-        assert app_config.accepts(CONFIG["schema"][key], value)
-    read = settings.load(environment=options(tmp_path, **given))
-    assert {key: getattr(read, key) for key in given} == given
-
-
-@pytest.mark.parametrize("text", ["", "{", "[]", "null"])
-def test_options_that_cannot_be_read_stop_the_server(tmp_path: Path, text: str) -> None:
-    (tmp_path / "options.json").write_text(text)
-    with pytest.raises(settings.SettingsError):
-        settings.load(environment=app_start.environment(tmp_path / "options.json"))
 
 
 @pytest.mark.parametrize(
