@@ -6,6 +6,7 @@ import asyncio
 import secrets
 from typing import TYPE_CHECKING
 
+import aiohttp
 import pytest
 from conftest import Database, MovedClock, make_settings
 from gates import HOUR_MS, Gates
@@ -151,3 +152,25 @@ async def test_a_new_code_for_a_home_revokes_its_gateway_of_before(gates: Gates,
     assert [entry["gateway"] for entry in await gates.noted(new.site, "gateway.revoked")] == [
         lost.gateway
     ]
+
+
+async def test_case_37_half_open_handshakes_of_one_address_do_not_keep_others_out(
+    gates: Gates, clock: MovedClock
+) -> None:
+    home = at(gates.home(), "192.0.2.1")
+    await home.enrol(await gates.code())
+    silent = at(gates.home(), "192.0.2.66")
+    silent.http.session.headers["X-Forwarded-For"] = "192.0.2.66"
+    home.http.session.headers["X-Forwarded-For"] = "192.0.2.1"
+    peers = [await silent.open() for _ in range(32)]
+    with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+        await silent.open()
+    assert refused.value.status == 503
+    await home.connect()
+    clock.advance(11)
+    for peer in peers:
+        await peer.receive()
+        with pytest.raises(Closed) as closed:
+            await peer.receive()
+        assert closed.value.code == 4408
+    await (await silent.open()).socket.close()

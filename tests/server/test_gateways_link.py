@@ -252,6 +252,8 @@ async def test_a_gateway_changes_its_key_with_both_keys_and_the_old_one_is_void(
             await home.request("gateway.key", body)
         assert denied.value.status == 12
     await home.new_key()
+    said_again = {**body, "public_key": b64(public_bytes(home.key))}
+    await home.request("gateway.key", said_again)  # its answer was lost: it is done already
     assert len(await gates.noted(home.site, "gateway.key_changed")) == 1
     await home.cut()
     thief = gates.copy(home)
@@ -473,3 +475,32 @@ async def test_the_database_holds_no_secret_of_a_gateway(gates: Gates) -> None:
     row = (await gates.rows(select(gateways).where(gateways.c.id == home.gateway)))[0]
     assert bytes(row.public_key) == public_bytes(home.key)
     assert home.token not in repr(row)
+
+
+async def test_a_gateway_that_is_revoked_while_it_connects_is_not_connected_afterwards(
+    gates: Gates, ras: Ras
+) -> None:
+    for _ in range(8):
+        home = gates.home()
+        await home.enrol(await gates.code())
+        home.auto_sync = False
+        await asyncio.gather(
+            home.connect(), ras.gateways.revoke(home.gateway), return_exceptions=True
+        )
+        await eventually(lambda home=home: not home.connected)
+        assert ras.gateways.link_of(home.site) is None
+        assert ras.gateways.resolve(home.token) is None
+
+
+async def test_a_gateway_that_connects_again_and_again_is_slowed_down(
+    gates: Gates, clock: MovedClock
+) -> None:
+    home = gates.home()
+    await home.enrol(await gates.code())
+    for _ in range(60):
+        peer = await home.open()
+        await home.handshake(peer)
+        await peer.socket.close()
+    assert await sent_away(home) == 4429
+    clock.advance(61)
+    await home.connect()

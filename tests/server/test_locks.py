@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from typing import TYPE_CHECKING, Any
 
@@ -215,3 +216,21 @@ async def test_a_lock_that_is_removed_takes_its_rights_and_relays_with_it(gates:
     # Registered anew it is a lock that nobody may relay to yet.
     await home.register_lock(A)
     assert [lock["device"] for lock in (await phone.call("GET", "/api/v1/locks"))["locks"]] == [B]
+
+
+async def test_a_question_ends_with_the_link_over_which_it_went(gates: Gates) -> None:
+    home = await gates.enrolled("Home", A)
+    owner = await gates.owner(home)
+    asked = asyncio.Event()
+
+    async def silent(id_: str, body: dict[str, Any]) -> None:
+        asked.set()
+
+    home._authenticate = silent  # type: ignore[method-assign]
+    body = {"device": A, "advertisement": SEEN, "site": home.site}
+    waiting = asyncio.create_task(
+        result(owner, "POST", "/api/v1/locks/authenticate", body, owner.token)
+    )
+    await asyncio.wait_for(asked.wait(), 10)
+    await home.cut()
+    assert (await waiting)[0] == 30

@@ -649,7 +649,7 @@ async def test_case_39_a_home_does_not_push_another_homes_events_out_of_a_person
     invitation = await noisy.invite()
 
     async def answered() -> bool:
-        return (await person.ask(invitation))["state"] == "answered"
+        return bool((await person.ask(invitation))["state"] == "answered")
 
     await eventually(answered)
     await person.done()
@@ -681,3 +681,39 @@ async def test_an_invitation_that_an_owner_withdrew_is_not_opened_again_under_it
     again = {"id": invitation.id, "kind": "guest", "expires": invitation.expires}
     assert await status_of(home.request("invitation.create", again)) == 22
     assert await status_of(gates.phone().ask(invitation)) == 21
+
+
+async def test_a_full_home_takes_nobody_more(gates: Gates) -> None:
+    home = await gates.enrolled("Home", A)
+
+    def fill(tx: Transaction) -> None:
+        ids = [secrets.token_hex(16) for _ in range(1000)]
+        tx.execute(users.insert(), [{"id": id_, "name": "x", "created": tx.now} for id_ in ids])
+        rows = [
+            {"site": home.site, "user": id_, "role": "member", "state": "active", "created": tx.now}
+            for id_ in ids
+        ]
+        tx.execute(members.insert(), rows)
+
+    await gates.ras.store.write(fill)
+    home.auto_join = False
+    invitation = await home.invite()
+    phone = gates.phone()
+    await phone.ask(invitation)
+    assert await status_of(home.answer_join(await home.event("join.request"))) == 40
+    assert (await phone.ask(invitation))["state"] == "pending"
+    # 500 locks for each of 40 members is all that the grants of a home may be.
+    devices = [f"C4{number:010X}" for number in range(500)]
+    listed = {"locks": [{"device": device, "capabilities": 1} for device in devices], "more": True}
+    await home.request("site.sync", listed)
+    people = await gates.rows(select(members.c.user).where(members.c.site == home.site).limit(41))
+    for number, person in enumerate(people):
+        item = {"user": person.user, "role": "member", "locks": devices if number < 40 else []}
+        await home.request("site.sync", {"members": [item], "more": True})
+    await home.request("site.sync", {})
+    held = select(grants.c.user).where(grants.c.site == home.site)
+    assert len(await gates.rows(held)) == 20_000
+    one_more = {"user": people[40].user, "role": "member", "locks": devices[:1]}
+    assert await status_of(home.request("member.set", one_more)) == 40
+    assert await status_of(home.register_lock("C4FFFFFFFFFF")) == 40
+    assert len(await gates.rows(held)) == 20_000
