@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from homeassistant.util.yaml import load_yaml_dict
 from igrs_ras import app_start, settings
+from igrs_ras.supervisor import TOKEN_VARIABLE
 from process import ADDON, free_port
 
 from scripts.checks import ROOT, app, app_config
@@ -87,7 +88,7 @@ def test_options_that_cannot_be_read_stop_the_server(text: str) -> None:
 def test_outside_home_assistant_the_settings_are_left_alone(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.delenv(app_start.TOKEN_VARIABLE, raising=False)
+    monkeypatch.delenv(TOKEN_VARIABLE, raising=False)
     monkeypatch.setattr(sys, "argv", ["igrs-ras", "config", "check"])
     before = dict(os.environ)
     assert app_start.main() == 0
@@ -115,7 +116,7 @@ class App:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {**os.environ, "PYTHONPATH": str(ADDON), app_start.TOKEN_VARIABLE: "f00d"}
+        return {**os.environ, "PYTHONPATH": str(ADDON), TOKEN_VARIABLE: "f00d"}
 
     @contextlib.contextmanager
     def serving(self) -> Iterator[None]:
