@@ -32,6 +32,7 @@ CHUNK = 64 * 1024
 RECORD = 64 * 2**20  # bytes of a record at most
 ROWS = 200  # rows of a record
 LAST = 1 << 31
+PREFIX = 7  # random bytes of a nonce
 SHORTEST = 8  # characters of a passphrase
 # 64 MiB of memory and a quarter of a second on a small board, for each guess.
 SCRYPT_N, SCRYPT_R, SCRYPT_P = 2**16, 8, 1
@@ -79,9 +80,16 @@ def check_passphrase(passphrase: str | None) -> str | None:
 
 
 def _cipher(passphrase: str, encryption: Encryption) -> AESGCM:
-    if not (1 < encryption.n <= 2**20 and encryption.r <= 16 and encryption.p <= 4):
+    if encryption.n > 2**20 or encryption.r > 16 or encryption.p > 4:
         raise BackupError("the file's header asks for more memory than any backup needs")
-    kdf = Scrypt(salt=encryption.salt, length=32, n=encryption.n, r=encryption.r, p=encryption.p)
+    try:
+        kdf = Scrypt(
+            salt=encryption.salt, length=32, n=encryption.n, r=encryption.r, p=encryption.p
+        )
+    except ValueError as error:
+        raise BackupError("the backup's header is damaged") from error
+    if len(encryption.prefix) != PREFIX:
+        raise BackupError("the backup's header is damaged")
     return AESGCM(kdf.derive(passphrase.encode()))
 
 
@@ -132,7 +140,7 @@ def write(
     cipher = None
     if passphrase is not None:
         encryption = Encryption(
-            secrets.token_bytes(16), secrets.token_bytes(7), SCRYPT_N, SCRYPT_R, SCRYPT_P
+            secrets.token_bytes(16), secrets.token_bytes(PREFIX), SCRYPT_N, SCRYPT_R, SCRYPT_P
         )
         cipher = _cipher(passphrase, encryption)
     header = Header(schema, made, encryption=encryption)
@@ -205,7 +213,7 @@ class Backup:
         written = file.read(min(length, CHUNK))
         try:
             self.header = msgspec.json.decode(written, type=Header)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, ValueError) as error:
             raise BackupError("the backup's header is damaged") from error
         encryption = self.header.encryption
         if encryption is not None and passphrase is None:
@@ -224,20 +232,26 @@ class Backup:
         """Yield (table, columns, rows), parents before children. Raises BackupError, at the latest at the end."""
         digest = hashlib.sha256(self._head)
         counts: dict[str, int] = {}
+        ended = False
+        # To the file's last byte, so that nothing in it goes unchecked.
         for data in self._frames():
             try:
                 name, second, third = msgspec.msgpack.decode(data)
             except (msgspec.MsgspecError, ValueError, TypeError) as error:
                 raise BackupError("the backup is damaged") from error
+            if ended:
+                raise BackupError("something follows the backup's end")
             if name == "":
                 if second != {**dict.fromkeys(second, 0), **counts} or third != digest.digest():
                     raise BackupError("the backup is damaged")
                 self.counts = second
-                return
-            digest.update(len(data).to_bytes(4) + data)
-            counts[name] = counts.get(name, 0) + len(third)
-            yield name, second, third
-        raise BackupError("the backup is cut off")
+                ended = True
+            else:
+                digest.update(len(data).to_bytes(4) + data)
+                counts[name] = counts.get(name, 0) + len(third)
+                yield name, second, third
+        if not ended:
+            raise BackupError("the backup is cut off")
 
     def _frames(self) -> Iterator[bytes]:
         unzip = zlib.decompressobj()
@@ -258,6 +272,8 @@ class Backup:
                         del waiting[: 4 + length]
         except zlib.error as error:
             raise BackupError("the backup is damaged") from error
+        if not unzip.eof or unzip.unused_data or waiting:
+            raise BackupError("the backup is cut off or damaged")
 
     def _chunks(self) -> Iterator[bytes]:
         bound = hashlib.sha256(self._head).digest()

@@ -17,9 +17,9 @@ from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
 from igrs_ras import backup
 from igrs_ras.restore import NONCE
 from igrs_ras.settings import Settings
+from igrs_ras.storage import migrate
 from igrs_ras.storage.engine import WRITER, open_engine
 from igrs_ras.storage.migrate import (
-    SCHEMA,
     MigrationError,
     NewerSchemaError,
     alone,
@@ -47,13 +47,15 @@ def restore(
     summary = backup.check(file, passphrase)
     if not known(summary.header.schema):
         raise NewerSchemaError(
-            f"a newer igrs-ras made this backup (revision {summary.header.schema}, this one knows {SCHEMA}):"
+            f"a newer igrs-ras made this backup (revision {summary.header.schema}, this one knows {migrate.SCHEMA}):"
             " update igrs-ras first"
         )
     engine = open_engine(settings.database)
     try:
         if engine.dialect.name == "sqlite":
-            kept = _into_sqlite(Path(str(engine.url.database)), settings, file, passphrase, force=force)
+            kept = _into_sqlite(
+                Path(str(engine.url.database)), settings, file, passphrase, force=force
+            )
         else:
             kept = _into_postgresql(engine, file, passphrase, force=force)
     finally:
@@ -85,7 +87,9 @@ def _into_sqlite(
 ) -> str:
     there = database.exists() and database.stat().st_size > 0
     if there and not force and _is_used_file(database):
-        raise ReplaceError("the database holds sites or users: --force replaces it and keeps it beside")
+        raise ReplaceError(
+            "the database holds sites or users: --force replaces it and keeps it beside"
+        )
     fresh = database.with_name(f"{database.name}.new")
     _remove(fresh)
     os.close(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
@@ -115,7 +119,7 @@ def _is_used_file(database: Path) -> bool:
     try:
         with engine.connect() as connection:
             return _is_used(connection)
-    except (SQLAlchemyError, MigrationError):
+    except SQLAlchemyError, MigrationError:
         return True  # damaged, or somebody else's: not ours to throw away unasked
     finally:
         engine.dispose()
@@ -177,5 +181,5 @@ def _into_postgresql(engine: Engine, file: Path, passphrase: str | None, *, forc
         with backup.opened(file, passphrase) as opened:
             upgrade(connection, opened.header.schema)
         _fill(connection, file, passphrase)
-        upgrade(connection, SCHEMA)
+        upgrade(connection, migrate.SCHEMA)
     return kept

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import shutil
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from conftest import base_of, make_settings
 from igrs_ras import wire
 from igrs_ras.admin import run
 from igrs_ras.identity import read_or_make
+from igrs_ras.storage import migrate
 from igrs_ras.storage.engine import open_engine
 from igrs_ras.storage.heads import chain, genesis
 from igrs_ras.storage.store import Store
@@ -21,7 +23,9 @@ from town import settle
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
+    import pytest
     from conftest import Database
     from igrs_ras.clock import Clock
     from igrs_ras.ras import Ras
@@ -91,6 +95,37 @@ async def residence(ras: Ras, name: str = "Olga") -> AsyncIterator[Residence]:
         yield place
     finally:
         await place.close()
+
+
+# A revision as the next version might have it: a column with a rule of its own, which SQLite can only get with a copy of the table.
+NEXT = '''
+"""A second revision, for the test."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "{before}"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    with op.batch_alter_table("sites") as batch:
+        batch.add_column(sa.Column("zone", sa.String(40), nullable=False, server_default="UTC"))
+        batch.create_check_constraint("zone_given", "zone <> ''")
+    {more}
+'''
+
+
+def become_next_version(folder: Path, monkeypatch: pytest.MonkeyPatch, more: str = "pass") -> None:
+    """Make this program the next version; `more` is done in its migration too."""
+    copy = folder / f"migrations-{len(list(folder.glob('migrations-*')))}"
+    shutil.copytree(migrate.SCRIPTS, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    revision = NEXT.format(before=migrate.SCHEMA, more=more)
+    (copy / "versions" / "0002_next.py").write_text(revision)
+    monkeypatch.setattr(migrate, "SCRIPTS", copy)
+    monkeypatch.setattr(migrate, "SCHEMA", "0002")
 
 
 class Gate:

@@ -25,7 +25,7 @@ from igrs_ras.storage.migrate import (
 )
 from igrs_ras.storage.tables import locks, metadata, sites
 from sqlalchemy import inspect, select, text
-from stores import new_site, opened
+from stores import become_next_version, new_site, opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,26 +35,6 @@ if TYPE_CHECKING:
     from igrs_ras.settings import Settings
     from postgres import PostgresCluster
     from sqlalchemy import Connection, Engine
-
-# A revision as the next version might have it: a column with a rule of its own, which SQLite can only get with a copy of the table.
-NEXT = '''
-"""A second revision, for the test."""
-
-import sqlalchemy as sa
-from alembic import op
-
-revision = "0002"
-down_revision = "{before}"
-branch_labels = None
-depends_on = None
-
-
-def upgrade() -> None:
-    with op.batch_alter_table("sites") as batch:
-        batch.add_column(sa.Column("zone", sa.String(40), nullable=False, server_default="UTC"))
-        batch.create_check_constraint("zone_given", "zone <> ''")
-    {more}
-'''
 
 
 @pytest.fixture
@@ -74,14 +54,6 @@ def empty(database: Database, settings: Settings, engine: Engine) -> Engine:
             connection.exec_driver_sql("DROP SCHEMA public CASCADE")
             connection.exec_driver_sql("CREATE SCHEMA public")
     return engine
-
-
-def scripts(tmp_path: Path, more: str = "pass") -> Path:
-    """The revisions of the next version."""
-    copy = tmp_path / "migrations"
-    shutil.copytree(migrate.SCRIPTS, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    (copy / "versions" / "0002_next.py").write_text(NEXT.format(before=SCHEMA, more=more))
-    return copy
 
 
 def copies(folder: Path) -> list[Path]:
@@ -131,7 +103,12 @@ def test_a_prepared_database_is_left_alone_without_alembic(settings: Settings) -
 
 
 async def test_an_older_database_is_migrated_with_all_its_rows(
-    database: Database, clock: MovedClock, settings: Settings, engine: Engine, tmp_path: Path
+    database: Database,
+    clock: MovedClock,
+    settings: Settings,
+    engine: Engine,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with opened(database, clock) as store:
         site = await store.write(new_site)
@@ -140,8 +117,8 @@ async def test_an_older_database_is_migrated_with_all_its_rows(
                 locks.insert(), {"site": site, "device": "A" * 12, "capabilities": 1, "created": 1}
             )
         )
-    revisions = scripts(tmp_path)
-    assert prepare(engine, settings, scripts=revisions, target="0002") == SCHEMA
+    become_next_version(tmp_path, monkeypatch)
+    assert prepare(engine, settings) == SCHEMA
     with engine.connect() as connection:
         assert schema_of(connection) == "0002"
         assert "zone" in columns(connection, "sites")
@@ -150,15 +127,21 @@ async def test_an_older_database_is_migrated_with_all_its_rows(
         assert connection.execute(select(locks.c.site)).scalar() == site
         if database.kind == "sqlite":
             assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
-    assert prepare(engine, settings, scripts=revisions, target="0002") is None
+    assert prepare(engine, settings) is None
 
 
 async def test_a_sqlite_database_is_copied_before_it_is_migrated(
-    database: Database, clock: MovedClock, settings: Settings, engine: Engine, tmp_path: Path
+    database: Database,
+    clock: MovedClock,
+    settings: Settings,
+    engine: Engine,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with opened(database, clock) as store:
         await store.write(new_site)
-    prepare(engine, settings, scripts=scripts(tmp_path), target="0002")
+    become_next_version(tmp_path, monkeypatch)
+    prepare(engine, settings)
     found = copies(database.folder)
     if database.kind == "postgresql":
         assert found == []
@@ -195,41 +178,56 @@ def test_without_room_for_the_copy_nothing_is_migrated(
 ) -> None:
     usage = shutil.disk_usage(database.folder)
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage._replace(free=migrate.SPARE))
+    become_next_version(tmp_path, monkeypatch)
     with pytest.raises(NoSpaceError, match="make room"):
-        prepare(engine, settings, scripts=scripts(tmp_path), target="0002")
+        prepare(engine, settings)
     assert copies(database.folder) == []
     with engine.connect() as connection:
         assert schema_of(connection) == SCHEMA
 
 
 def test_a_migration_that_fails_changes_nothing(
-    database: Database, settings: Settings, engine: Engine, tmp_path: Path
+    settings: Settings,
+    engine: Engine,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    revisions = scripts(tmp_path, more='raise RuntimeError("half way")')
+    become_next_version(tmp_path, monkeypatch, 'raise RuntimeError("half way")')
     with pytest.raises(RuntimeError, match="half way"):
-        prepare(engine, settings, scripts=revisions, target="0002")
+        prepare(engine, settings)
     with engine.connect() as connection:
         assert schema_of(connection) == SCHEMA
         assert "zone" not in columns(connection, "sites")
+    monkeypatch.undo()
     assert prepare(engine, settings) is None
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_a_migration_that_would_leave_dangling_rows_changes_nothing(
-    database: Database, settings: Settings, engine: Engine, tmp_path: Path
+    database: Database,
+    settings: Settings,
+    engine: Engine,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     more = "op.execute(\"INSERT INTO locks VALUES ('nowhere', 'A', 0, 0)\")"
+    become_next_version(tmp_path, monkeypatch, more)
     with pytest.raises(MigrationError, match="dangling"):
-        prepare(engine, settings, scripts=scripts(tmp_path, more), target="0002")
+        prepare(engine, settings)
     with engine.connect() as connection:
         assert schema_of(connection) == SCHEMA
         assert connection.execute(select(locks)).first() is None
 
 
 def test_a_newer_schema_is_refused_and_not_touched(
-    settings: Settings, engine: Engine, tmp_path: Path
+    settings: Settings,
+    engine: Engine,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    prepare(engine, settings, scripts=scripts(tmp_path), target="0002")
+    with monkeypatch.context() as later:
+        become_next_version(tmp_path, later)
+        prepare(engine, settings)
     with pytest.raises(NewerSchemaError, match="update igrs-ras"):
         prepare(engine, settings)
     with engine.connect() as connection:
@@ -254,17 +252,18 @@ def test_two_revisions_at_once_are_refused(engine: Engine, settings: Settings) -
 
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 def test_a_database_in_use_is_not_migrated(
-    settings: Settings, engine: Engine, tmp_path: Path
+    settings: Settings, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    become_next_version(tmp_path, monkeypatch)
     other = open_engine(settings.database)
     with other.connect() as server:
         server.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": SERVER_LOCK})
         with pytest.raises(InUseError):
-            prepare(engine, settings, scripts=scripts(tmp_path), target="0002")
+            prepare(engine, settings)
     other.dispose()
     with engine.connect() as connection:
         assert schema_of(connection) == SCHEMA
-    assert prepare(engine, settings, scripts=scripts(tmp_path / "2"), target="0002") == SCHEMA
+    assert prepare(engine, settings) == SCHEMA
 
 
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)

@@ -18,7 +18,6 @@ from igrs_ras.storage.tables import metadata
 
 if TYPE_CHECKING:
     from alembic.config import Config
-    from alembic.script import ScriptDirectory
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -57,12 +56,7 @@ def schema_of(connection: Connection) -> str | None:
 
 
 def prepare(
-    engine: Engine,
-    settings: Settings,
-    *,
-    scripts: Path = SCRIPTS,
-    target: str = SCHEMA,
-    copy: bool = True,
+    engine: Engine, settings: Settings, *, target: str | None = None, copy: bool = True
 ) -> str | None:
     """Make the tables of an empty database, or migrate an older one. Blocks; call it before the server starts.
 
@@ -71,12 +65,12 @@ def prepare(
 
     Raises NewerSchemaError, NoSpaceError, MigrationError, InUseError and what the database says.
     """
+    target = target or SCHEMA
     with engine.connect() as connection:
         found = schema_of(connection)
     if found == target:
         return None
-    script = script_directory(scripts)
-    if found is not None and found not in _revisions(script):
+    if found is not None and not known(found):
         raise NewerSchemaError(
             f"a newer igrs-ras made this database (revision {found}, this one knows {target}):"
             " update igrs-ras, or restore a backup made before"
@@ -88,7 +82,7 @@ def prepare(
     with alone(engine) as connection:
         if schema_of(connection) == target:
             return None  # somebody was faster
-        upgrade(connection, target, scripts=scripts)
+        upgrade(connection, target)
         if sqlite and connection.exec_driver_sql("PRAGMA foreign_key_check").first() is not None:
             raise MigrationError(
                 "the migrated database would have dangling rows: nothing was changed"
@@ -100,36 +94,28 @@ def prepare(
     return found or ""
 
 
-def upgrade(connection: Connection, target: str, *, scripts: Path = SCRIPTS) -> None:
+def upgrade(connection: Connection, target: str) -> None:
     """Run the revisions up to the target inside the connection's transaction."""
     from alembic import command  # noqa: PLC0415  takes a quarter of a second, so only when it is needed
 
-    config = _config(scripts)
+    config = _config()
     config.attributes["connection"] = connection
     command.upgrade(config, target)
 
 
-def script_directory(scripts: Path = SCRIPTS) -> ScriptDirectory:
-    """Return Alembic's view of the revisions."""
+def known(revision: str) -> bool:
+    """Tell whether this version knows a revision."""
     from alembic.script import ScriptDirectory  # noqa: PLC0415  as above
 
-    return ScriptDirectory.from_config(_config(scripts))
+    script = ScriptDirectory.from_config(_config())
+    return any(found.revision == revision for found in script.walk_revisions())
 
 
-def known(revision: str, *, scripts: Path = SCRIPTS) -> bool:
-    """Tell whether this version knows a revision."""
-    return revision in _revisions(script_directory(scripts))
-
-
-def _revisions(script: ScriptDirectory) -> set[str]:
-    return {revision.revision for revision in script.walk_revisions()}
-
-
-def _config(scripts: Path) -> Config:
+def _config() -> Config:
     from alembic.config import Config  # noqa: PLC0415  as above
 
     config = Config()
-    config.set_main_option("script_location", str(scripts).replace("%", "%%"))
+    config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     return config
 
