@@ -15,7 +15,7 @@ from conftest import Api, Database, MovedClock, base_of, eventually, make_settin
 from hypothesis import given
 from hypothesis import strategies as st
 from igrs_ras import wire
-from igrs_ras.api import address
+from igrs_ras.api import address, app
 from igrs_ras.api.listen import HANDSHAKE_SECONDS
 from igrs_ras.api.route import Listener
 from igrs_ras.settings import Settings, SettingsError, check, load
@@ -195,6 +195,29 @@ def test_case_06_who_writes_forwarded_headers_gains_nothing(
 def test_case_06_no_forwarded_text_breaks_or_frees_anybody(hops: list[str], peer: Any) -> None:
     found, _ = address.caller(str(peer), hops, [])
     assert found == address.caller(str(peer), [], [])[0]
+
+
+async def test_without_a_certificate_only_the_proxy_that_has_one_is_answered(
+    database: Database,
+    start_ras: Callable[[Settings], Awaitable[Ras]],
+    http: aiohttp.ClientSession,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ras = await start_ras(make_settings(database, trusted_proxies=[str(PROXY)]))
+    api = Api(http, base_of(ras))
+    answers = {}
+    for peer in ("192.0.2.1", "127.0.0.1", "192.168.1.20", "203.0.113.9", ""):
+        # Only loopback can be had here, so the address that the socket would tell is told in its place.
+        monkeypatch.setattr(app, "_peer", lambda _request, peer=peer: peer)
+        reply = await api("GET", "/healthz", headers={"X-Forwarded-For": "127.0.0.1"})
+        answers[peer] = reply.http
+    assert answers == {
+        "192.0.2.1": 200,
+        "127.0.0.1": 200,
+        "192.168.1.20": 403,
+        "203.0.113.9": 403,
+        "": 403,
+    }
 
 
 REFUSED = object()

@@ -105,10 +105,16 @@ class _Border:
         return response
 
     def _peer(self, request: web.Request) -> None:
-        if self._listener is not Listener.LOCAL:
-            return
         peer = address.parse(_peer(request))
-        if peer is None or not address.within(peer, self._ras.local_networks):
+        settings = self._ras.settings
+        if self._listener is Listener.LOCAL:
+            allowed = peer is not None and address.within(peer, self._ras.local_networks)
+        else:
+            # Without a certificate only those may come who bring TLS themselves, or need none.
+            allowed = bool(settings.certfile) or (
+                peer is not None and (peer.is_loopback or address.within(peer, settings.proxies))
+            )
+        if not allowed:
             raise Refused(Status.NOT_PERMITTED)
 
     def _preflight(self, request: web.Request) -> web.StreamResponse:
