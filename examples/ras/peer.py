@@ -1,8 +1,9 @@
-"""The far end of a RAS socket, written from the documented protocol and sharing no code with the server."""
+"""The far end of a RAS's HTTP interface and sockets, written from docs/ras.md and sharing no code with the server."""
 
 import asyncio
 import base64
 import contextlib
+import hashlib
 import json
 import secrets
 import time
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-PATIENCE = 10.0  # seconds a test waits for what must come; nothing depends on its size
+PATIENCE = 10.0  # seconds to wait for what must come; nothing depends on its size
+HEARTBEAT = 15.0  # seconds between pings
 
 
 class Denied(Exception):  # noqa: N818  an answer, not a fault
@@ -36,14 +38,23 @@ class Closed(Exception):  # noqa: N818  an end, not a fault
 
 
 def b64(data: bytes) -> str:
+    """Write binary values as the interface has them."""
     return base64.b64encode(data).decode()
 
 
 def unb64(text: str) -> bytes:
+    """Read binary values as the interface has them."""
     return base64.b64decode(text, validate=True)
 
 
+def fingerprint(public: bytes) -> str:
+    """Return the text by which people compare a server's public key of 32 bytes."""
+    digits = hashlib.sha256(public).hexdigest()[:20]
+    return " ".join(digits[at : at + 4] for at in range(0, 20, 4))
+
+
 def ulid(now_ms: int) -> str:
+    """Return a new ULID: 48 bits of time, 80 random ones."""
     value = now_ms << 80 | secrets.randbits(80)
     return "".join(CROCKFORD[value >> shift & 31] for shift in range(125, -5, -5))
 
@@ -75,6 +86,7 @@ class Http:
 
     @property
     def session(self) -> aiohttp.ClientSession:
+        """The client session, made when first needed. It keeps no cookies."""
         if self._session is None:
             self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
         return self._session
@@ -91,6 +103,7 @@ class Http:
             return answer.get("data")
 
     async def close(self) -> None:
+        """Close the connections."""
         if self._session is not None:
             await self._session.close()
 
@@ -113,6 +126,7 @@ class Peer:
         self.socket = socket
         self.now = now
         self.closed: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
+        self.ahead: int | None = None  # ms by which the server's clock is ahead, when it was asked
         self._handle = handle
         self._waiting: dict[str, asyncio.Future[dict[str, Any]]] = {}
         self._reader: asyncio.Task[None] | None = None
@@ -160,6 +174,14 @@ class Peer:
             raise Denied(message["body"]["status"], message["body"].get("message", ""))
         body_: dict[str, Any] = message["body"]
         return body_
+
+    async def heartbeat(self) -> None:
+        """Ping every 15 seconds until the socket ends, and take the server's time from the pongs. Raises Closed."""
+        while True:
+            sent = self.now()
+            pong = await self.request("ping")
+            self.ahead = pong["time"] - (sent + self.now()) // 2
+            await asyncio.wait([self.closed], timeout=HEARTBEAT)
 
     async def close(self) -> None:
         """Close in order."""

@@ -1,15 +1,18 @@
 """A scripted client (RAC): joins by an invitation's link, keeps a session, follows and relays. No code of the server.
 
+As a library, for tests:
+
 phone = Phone("http://127.0.0.1:8443")
 await phone.join(invitation)                 # until the home has let it in
 await phone.connect()
 ended, answers = await phone.relay(home.site, device, b"message")
 await phone.close()
+
+As a program that keeps its state in a file: `python examples/ras/phone.py --help`, see phone_command.py.
 """
 
 import asyncio
 import hashlib
-import hmac
 import json
 import time
 from typing import TYPE_CHECKING, Any
@@ -17,11 +20,13 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from home import Invitation, join_keys, join_proof, point
+from joining import done_proof, join_keys, join_proof, point
 from peer import PATIENCE, Closed, Denied, Http, Peer, b64, ulid, unb64
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from home_parts import Invitation
 
 ENDS = ("failed", "expired", "unknown", "answered")
 
@@ -67,6 +72,7 @@ class Phone:
         return await self.http.call(method, path, body, **headers)
 
     def join_body(self, invitation: Invitation) -> dict[str, Any]:
+        """The request to join, the same each time."""
         client = point(self.key)
         return {
             "invitation": invitation.id,
@@ -95,7 +101,7 @@ class Phone:
         )
         self.box = json.loads(AESGCM(key).decrypt(bytes(12), unb64(answer["box"]), id_))
         self.person = self.box.get("person", "")
-        return hmac.digest(self._done_key, b"done", "sha256")
+        return done_proof(self._done_key)
 
     def open_update(self, body: dict[str, Any]) -> bytes:
         """Decrypt a `keys` event; it opens only with this person's update key and the number it says."""
@@ -104,7 +110,8 @@ class Phone:
         return AESGCM(self.update_key).decrypt(number, sealed, bytes.fromhex(self.person) + number)
 
     async def done(self) -> None:
-        proof = hmac.digest(self._done_key, b"done", "sha256")
+        """Tell the home that the box was opened."""
+        proof = done_proof(self._done_key)
         await self.call("POST", f"/api/v1/joins/{self.join_id}/done", {"done": b64(proof)})
 
     async def join(self, invitation: Invitation) -> None:
@@ -169,11 +176,13 @@ class Phone:
 
     @property
     def peer(self) -> Peer:
+        """The open push socket. Raises Closed."""
         if self._peer is None:
             raise Closed(None)
         return self._peer
 
     async def close(self) -> None:
+        """Close socket and connections."""
         if self._peer is not None:
             await self._peer.close()
         await self.http.close()
@@ -213,6 +222,7 @@ class Phone:
         return found
 
     async def follow(self, site: str, *devices: str) -> None:
+        """Follow these locks of a site, and no others."""
         await self.peer.request(
             "follow", {"locks": [{"site": site, "lock": device} for device in devices]}
         )
@@ -234,6 +244,7 @@ class Phone:
         }
 
     async def send_relay(self, site: str, device: str, key: str, n: int, data: bytes) -> None:
+        """Send a further message of a relay."""
         body = {
             "site": site, "lock": device, "key": key, "n": n,
             "data": b64(data), "hash": b64(hashlib.sha256(data).digest()),
@@ -281,3 +292,8 @@ class Phone:
 
 
 __all__ = ["Closed", "Denied", "Phone", "aiohttp"]
+
+if __name__ == "__main__":
+    from phone_command import main
+
+    main()
