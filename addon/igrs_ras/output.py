@@ -9,6 +9,8 @@ TIMES = {
     "created", "email_verified", "ended", "expires", "made", "revoked", "seen", "time", "used",
 }  # fmt: skip
 
+WIDE = 8  # columns of a table, for a terminal
+
 
 def show(data: Mapping[str, Any], stream: TextIO | None = None) -> None:
     """Print a verb's data; what to do next stands last."""
@@ -30,11 +32,19 @@ def show(data: Mapping[str, Any], stream: TextIO | None = None) -> None:
 
 
 def print_table(rows: list[Mapping[str, Any]], out: TextIO) -> None:
-    """Print rows under the names of all their fields."""
+    """Print rows under the names of their fields. What few rows have stands with its name in the last column."""
     if not rows:
         print("none", file=out)
         return
     columns = list(dict.fromkeys(key for row in rows for key in row))
+    common = [key for key in columns if all(key in row for row in rows)]
+    if len(columns) > WIDE and len(common) < len(columns):
+        rows = [
+            {key: row[key] for key in common}
+            | {"more": {key: value for key, value in row.items() if key not in common}}
+            for row in rows
+        ]
+        columns = [*common, "more"]
     cells = [[_label(key) for key in columns]]
     cells += [[_text(key, row.get(key)) for key in columns] for row in rows]
     widths = [max(len(line[at]) for line in cells) for at in range(len(columns))]

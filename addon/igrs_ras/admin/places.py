@@ -169,9 +169,8 @@ async def gateway_code(ras: Ras, arguments: Arguments) -> dict[str, Any]:
         "expires": ras.clock.now_ms() + CODE_LIFE_MS,
         "server_key": wire.b64(ras.identity.public),
         "fingerprint": ras.identity.fingerprint,
-        "next": "In Home Assistant open IGRS Lock's settings, choose remote access, and enter"
-        f" {where} and the code within an hour. It works once. Go on only if Home Assistant shows"
-        f" the fingerprint {ras.identity.fingerprint}.",
+        "next": f"Enter {where} and the code at the home's gateway within an hour. It works once."
+        f" Go on only if the gateway shows the fingerprint {ras.identity.fingerprint}.",
     }
 
 

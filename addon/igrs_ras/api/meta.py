@@ -32,7 +32,7 @@ class Server(Answer):
         "name": "IGRS Lock",
         "version": "0.1.0",
         "key": "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=",
-        "fingerprint": "21FE-31DF-A154-A261",
+        "fingerprint": "21fe 31df a154 a261 626b",
         "time": 1790000000000,
         "public_url": "https://locks.example",
         "second_steps": ["totp", "recovery"],
