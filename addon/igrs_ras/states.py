@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 FOLLOWED = 100  # locks that one socket may follow
 REMEMBERED = 20_000  # states that are kept of locks that nobody follows any more
+ATTEMPTS = 10  # to look up rights while others end
 EVENTS_WAITING = 200  # locks of a site with an event that is not told yet
 
 type Lock = tuple[str, str]  # site and device
@@ -69,6 +70,7 @@ class States:
         self._told: dict[str, float] = {}  # site → when its gateway was last told what is followed
         self._changed: set[str] = set()
         self._events: dict[str, dict[str, int]] = {}
+        self._ends = 0  # how often a right ended
 
     async def start(self) -> None:
         """Nothing is kept over a restart."""
@@ -90,13 +92,8 @@ class States:
     async def follow_message(self, client: Client, message: Message) -> None:
         """Follow exactly these locks. Those without the remote right, there or not, are left out of the answer."""
         wanted = {(item.site, item.lock) for item in message.read(FollowBody).locks}
-        user, session = client.user, client.session
-        allowed = (
-            await self._ras.store.read(lambda connection: granted(connection, user, wanted))
-            if wanted
-            else set()
-        )
-        if client not in self._ras.hub.clients_of(user) or client.session != session:
+        allowed = await self._allowed(client.user, wanted)
+        if client not in self._ras.hub.clients_of(client.user):
             return
         locks = [{"site": site, "lock": device} for site, device in sorted(allowed)]
         client.socket.ok(message, {"locks": locks})
@@ -105,6 +102,19 @@ class States:
         for lock in sorted(new):
             if (state := self._latest.get(lock)) is not None:
                 client.socket.send("lock.state", state, lock=lock[1], sender=f"gateway:{lock[0]}")
+
+    async def _allowed(self, user: str, wanted: set[Lock]) -> set[Lock]:
+        """Return the locks that the user may follow now: looked up again if some right ended meanwhile."""
+        if not wanted:
+            return set()
+        for _ in range(ATTEMPTS):
+            ends = self._ends
+            allowed = await self._ras.store.read(
+                lambda connection: granted(connection, user, wanted)
+            )
+            if ends == self._ends:
+                return allowed
+        raise Refused(Status.NOT_READY)
 
     def follow(self, client: Client, locks: frozenset[Lock]) -> None:
         """Make a client follow exactly these locks, whose rights were checked."""
@@ -130,6 +140,7 @@ class States:
         self, *, user: str | None = None, site: str | None = None, device: str | None = None
     ) -> None:
         """Stop what the arguments (all of them) name from being followed: the right has ended."""
+        self._ends += 1
         for lock in [
             lock
             for lock in self._followers

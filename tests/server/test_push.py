@@ -291,6 +291,26 @@ async def test_states_are_only_for_those_with_the_right_and_end_with_it(
             await home.peer.request("lock.state", forged)
 
 
+async def test_case_25_a_right_that_ends_while_it_is_looked_up_is_not_followed(
+    ras: Ras, place: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, phone = ras.store.read, place.phone
+    once: list[Any] = []
+
+    async def slowly(job: Any) -> Any:
+        result = await read(job)
+        if result == {(place.site, place.device)} and not once:
+            once.append(result)
+            await place.home.set_member(phone.user, "owner", [place.devices[1]])
+        return result
+
+    monkeypatch.setattr(ras.store, "read", slowly)
+    asked = {"locks": [{"site": place.site, "lock": place.device}]}
+    assert (await phone.peer.request("follow", asked))["locks"] == []
+    assert once
+    assert ras.hub.users_of(place.site) == set()
+
+
 async def test_a_new_event_of_a_lock_is_told_to_its_members_without_what_it_was(
     ras: Ras, place: House, clock: MovedClock
 ) -> None:

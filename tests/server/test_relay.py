@@ -12,7 +12,8 @@ import pytest_asyncio
 from conftest import MovedClock, eventually
 from gates import shared_ras
 from home import HomeRelay
-from igrs_ras.status import Status
+from igrs_ras.relay_rows import accept, finish
+from igrs_ras.status import Refused, Status
 from igrs_ras.storage import tables
 from peer import Denied, b64, ulid
 from phone import ENDS, Phone
@@ -398,6 +399,98 @@ async def test_a_client_that_vanishes_ends_its_relays_and_nothing_of_them_reache
     ]
 
 
+@pytest.mark.parametrize("what", ["the client leaves", "the right ends", "the gateway leaves"])
+async def test_case_25_what_ends_while_a_relay_is_being_recorded_is_not_sent(
+    ras: Ras, place: House, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    phone, write = place.phone, ras.store.bulk
+    written, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slowly(job: Any, item: Any) -> Any:
+        result = await write(job, item)
+        if job is accept:
+            written.set()
+            await go_on.wait()
+        return result
+
+    monkeypatch.setattr(ras.store, "bulk", slowly)
+    opening = phone.opening(place.site, place.device, b"open")
+    await phone.peer.send("relay.open", opening)
+    await written.wait()
+    if what == "the client leaves":
+        (client,) = ras.hub.clients_of(phone.user)
+        await phone.cut()
+        # Its handler waits for the record, so the sweep is what notices.
+        client.socket.close(4408)
+        await ras.tick()
+    elif what == "the right ends":
+        await place.home.set_member(phone.user, "owner", [place.devices[1]])
+    else:
+        await place.home.cut()
+        await eventually(lambda: ras.gateways.link_of(place.site) is None)
+        await place.home.connect()
+    go_on.set()
+    await eventually(lambda: ras.relay.live == 0)
+    assert (await row(ras, opening["key"])).state == "expired"
+    assert len(await trail(ras, place.site, opening["key"])) == 2
+    assert place.home.relays == {}
+
+
+async def test_an_end_that_the_database_does_not_take_is_told_as_unknown_until_it_is_recorded(
+    ras: Ras, place: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    phone, reached, write = place.phone, held(place), ras.store.bulk
+    failed = 0
+
+    async def away(job: Any, item: Any) -> Any:
+        nonlocal failed
+        if job is finish:
+            failed += 1
+            raise Refused(Status.NOT_READY)
+        return await write(job, item)
+
+    key, relay = await opened(place, phone, reached)
+    monkeypatch.setattr(ras.store, "bulk", away)
+    await relay.send(b"yes")
+    await relay.end()
+    assert await ended(phone, key) == ("unknown", Status.UNKNOWN)
+    again = phone.opening(place.site, place.device, b"open", key)
+    await phone.peer.send("relay.open", again)
+    await phone.until(lambda: phone.states(key).count("unknown") == 2)
+    monkeypatch.undo()
+    await eventually(lambda: ras.relay.live == 0)
+    assert failed > 0
+    assert phone.states(key)[-1] == "unknown"
+    await phone.peer.send("relay.open", again)
+    await phone.until(lambda: phone.states(key)[-1] == "answered")
+    assert await trail(ras, place.site, key) == [
+        ("relay.accepted", None, None),
+        ("relay.ended", "answered", 0),
+    ]
+
+
+async def test_a_record_that_the_database_may_have_taken_is_closed_and_nothing_is_sent(
+    ras: Ras, place: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    phone, write = place.phone, ras.store.bulk
+
+    async def silent(job: Any, item: Any) -> Any:
+        result = await write(job, item)
+        if job is accept:
+            raise Refused(Status.NOT_READY)  # it was written, but nobody heard
+        return result
+
+    monkeypatch.setattr(ras.store, "bulk", silent)
+    opening = phone.opening(place.site, place.device, b"open")
+    assert await refused(phone, "relay.open", opening) == Status.NOT_READY
+    await eventually(lambda: ras.relay.live == 0)
+    monkeypatch.undo()
+    await phone.peer.send("relay.open", opening)
+    assert await ended(phone, opening["key"]) == ("expired", Status.NOT_READY)
+    assert place.home.relays == {}
+    assert len(await trail(ras, place.site, opening["key"])) == 2
+
+
 async def test_who_has_no_right_learns_nothing_of_the_gateway_and_uses_up_nothing(
     ras: Ras, place: House, clock: MovedClock
 ) -> None:
@@ -483,6 +576,7 @@ async def test_relays_are_limited_for_each_person_and_each_home(
             with pytest.raises(Denied):
                 await elsewhere.phone.relay(place.site, place.device, b"x")
         for other in place.phones[1:3]:
+            clock.advance(2)  # else the home's own messages come too fast
             for _ in range(20):
                 assert (await other.relay(place.site, place.device, b"x"))[0] == "answered"
         with pytest.raises(Denied) as denied:

@@ -20,6 +20,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from igrs_ras import relay
+from igrs_ras.clock import ulid_ms
 from igrs_ras.hub import Client
 from igrs_ras.relay import Relays
 from igrs_ras.socket import Message
@@ -152,46 +153,52 @@ class RelayMachine(RuleBasedStateMachine):
 
     @rule(who=st.sampled_from([0, 1, 2]), data=st.binary(max_size=20))
     def open_relay(self, who: int, data: bytes) -> None:
-        client = self.clients[who]
-        item = {
-            "client": client, "data": data,
-            "body": {"site": self.site, "lock": DEVICE, "key": ulid(self.clock.now_ms())},
-        }  # fmt: skip
+        key = ulid(self.clock.now_ms())
+        self.open(self.clients[who], {"site": self.site, "lock": DEVICE, "key": key}, data)
+
+    def open(self, client: Any, body: dict[str, Any], data: bytes) -> None:
+        """Open with a key that this user has not opened anything with."""
+        item = {"client": client, "data": data, "body": body}
         before = len(self.link.socket.sent) if self.link else 0
         status = self.say(lambda: self.relays.open(client, self.opening(item, data)))
         if status is Status.DONE:
             assert self.link is not None
-            kind, body = self.link.socket.sent[before]
-            assert (kind, body["user"], body["n"]) == ("relay.open", client.user, 0)
-            item |= {"id": body["relay"], "link": self.link}
-            self.opened.append(item)
-        else:
+            kind, sent = self.link.socket.sent[before]
+            assert (kind, sent["user"], sent["n"]) == ("relay.open", client.user, 0)
+            self.opened.append(item | {"id": sent["relay"], "link": self.link})
+        elif status is not Status.EXPIRED or not self.old(body["key"]):
             assert (
                 status is Status.GATEWAY_OFFLINE
                 if self.link is None
                 else status in (Status.NOT_READY, Status.SLOW_DOWN)
             )
 
+    def old(self, key: str) -> bool:
+        return self.clock.now_ms() - ulid_ms(key) > 300_000
+
     @precondition(lambda self: self.opened)
-    @rule(data=st.data(), who=st.sampled_from([0, 1]), same=st.booleans())
+    @rule(data=st.data(), who=st.sampled_from([0, 1, 2]), same=st.booleans())
     def open_again(self, data: st.DataObject, who: int, same: bool) -> None:
         item = data.draw(st.sampled_from(self.opened))
         client = self.clients[who]
         content = item["data"] if same else item["data"] + b"!"
-        status = self.say(lambda: self.relays.open(client, self.opening(item, content)))
-        if client.user != item["client"].user:
+        mine = [
+            one
+            for one in self.opened
+            if one["body"] == item["body"] and one["client"].user == client.user
+        ]
+        if not mine:
             # Another person's key is another key.
-            assert status in (
-                Status.DONE,
-                Status.GATEWAY_OFFLINE,
-                Status.NOT_READY,
-                Status.SLOW_DOWN,
-            )
+            self.open(client, item["body"], content)
             return
-        if status not in (Status.NOT_READY, Status.SLOW_DOWN):
+        same = content == mine[0]["data"]
+        status = self.say(lambda: self.relays.open(client, self.opening(item, content)))
+        if status is Status.EXPIRED:
+            assert self.old(item["body"]["key"])
+        elif status not in (Status.NOT_READY, Status.SLOW_DOWN):
             assert status is (Status.DONE if same else Status.EXISTS)
         if same:
-            self.asked[item["id"]] += 1
+            self.asked[mine[0]["id"]] += 1
 
     @precondition(lambda self: self.opened)
     @rule(
@@ -222,8 +229,12 @@ class RelayMachine(RuleBasedStateMachine):
         status = self.say(
             lambda: self.relays.end(self.clients[who], message("relay.end", item["body"]))
         )
-        if self.clients[who] is not item["client"]:
-            assert status is Status.NOT_FOUND
+        mine = [
+            one
+            for one in self.opened
+            if one["body"] == item["body"] and one["client"] is self.clients[who]
+        ]
+        assert mine or status is Status.NOT_FOUND
 
     @precondition(lambda self: self.opened)
     @rule(
