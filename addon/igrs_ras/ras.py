@@ -19,7 +19,8 @@ from igrs_ras.accounts.throttle import Throttle
 from igrs_ras.api import openapi
 from igrs_ras.api.address import SUPERVISOR, SUPERVISOR_NETWORK
 from igrs_ras.api.app import make_app
-from igrs_ras.api.listen import Guard, Listening, tls_context
+from igrs_ras.api.certificate import Certificate
+from igrs_ras.api.listen import Guard, Listening
 from igrs_ras.api.route import Listener
 from igrs_ras.audit import Checkpoints
 from igrs_ras.clock import Clock, SystemClock
@@ -107,6 +108,7 @@ class Ras:
         self._started: list[Service] = []
         self._listening: dict[Listener, Listening] = {}
         self._guards: list[Guard] = []
+        self._certificate: Certificate | None = None
         self._tick_seconds = tick_seconds
         self._ticking: asyncio.Task[None] | None = None
         self._folder_lock: FolderLock | None = None
@@ -160,8 +162,10 @@ class Ras:
 
         context: ssl.SSLContext | None = None
         if self.settings.certfile:
+            files = Path(self.settings.certfile), Path(self.settings.keyfile)
             try:
-                context = tls_context(Path(self.settings.certfile), Path(self.settings.keyfile))
+                self._certificate = Certificate(*files)
+                context = self._certificate.context
             except (OSError, ssl.SSLError) as error:
                 raise SettingsError(
                     "certfile and keyfile are no certificate with its key (PEM)"
@@ -205,6 +209,8 @@ class Ras:
         """Do once what is due in every part. A part that fails is logged once and tried again."""
         for guard in self._guards:
             guard.sweep()
+        if self._certificate is not None:
+            self._certificate.refresh()
         await self._watch_database()
         for service in self._services:
             name = type(service).__name__

@@ -294,6 +294,40 @@ async def test_case_03_tls_is_1_2_or_newer_and_names_are_checked(
         await asyncio.open_connection("127.0.0.1", ras.ports[Listener.PUBLIC], ssl=old)
 
 
+async def test_a_renewed_certificate_is_taken_up_while_the_server_runs(
+    database: Database,
+    tmp_path: Path,
+    start_ras: Callable[[Settings], Awaitable[Ras]],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    chain, key = make_certificate(tmp_path)
+    ras = await start_ras(make_settings(database, certfile=str(chain), keyfile=str(key)))
+
+    async def shown() -> bytes:
+        unchecked = ssl.create_default_context()
+        unchecked.check_hostname, unchecked.verify_mode = False, ssl.CERT_NONE
+        _, writer = await asyncio.open_connection(
+            "127.0.0.1", ras.ports[Listener.PUBLIC], ssl=unchecked
+        )
+        found: bytes = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        writer.close()
+        return found
+
+    first = await shown()
+    (tmp_path / "new").mkdir()
+    new_chain, new_key = make_certificate(tmp_path / "new")
+    new_chain.replace(chain)  # the key is late
+    await eventually(lambda: "the old ones stay in use" in caplog.text)
+    assert await shown() == first
+    new_key.replace(key)
+
+    async def renewed() -> bool:
+        return await shown() != first
+
+    await eventually(renewed)
+    assert await shown() == ssl.PEM_cert_to_DER_cert(chain.read_text())
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
