@@ -131,8 +131,6 @@ async def invitation_done(link: Link, body: Done) -> Mapping[str, Any]:
         if row is None or row.user != body.user or row.state not in ("joined", "done"):
             raise Refused(Status.NOT_FOUND)
         left_out = set_member(link.ras, tx, link.site, body.user, body.role, body.locks)
-        if left_out is None:
-            raise Refused(Status.NOT_FOUND)
         if row.state == "joined":
             tx.execute(
                 invitations.update()
@@ -160,9 +158,7 @@ async def member_set(link: Link, body: ListedMember) -> Mapping[str, Any]:
         ).scalar()
         if state != "active":
             raise Refused(Status.NOT_FOUND)
-        return {
-            "locks": set_member(link.ras, tx, link.site, body.user, body.role, body.locks) or []
-        }
+        return {"locks": set_member(link.ras, tx, link.site, body.user, body.role, body.locks)}
 
     return await link.ras.store.write(job)
 

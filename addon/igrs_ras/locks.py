@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row, select
 
 from igrs_ras import wire
 from igrs_ras.members import remove_lock
-from igrs_ras.sites import add_lock
+from igrs_ras.sites import add_locks
 from igrs_ras.status import Refused, Status
 from igrs_ras.storage.tables import grants, locks, members, sites
 from igrs_ras.window import Window
@@ -101,7 +101,7 @@ class Authentications:
 
         def job(tx: Transaction) -> None:
             absent(tx.connection)
-            add_lock(tx, site, device, capabilities)
+            add_locks(tx, site, {device: capabilities})
 
         await self._ras.store.write(job)
 

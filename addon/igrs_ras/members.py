@@ -4,10 +4,12 @@ Jobs of the writer, used by the gateway's messages, by the owner's pages and by 
 on the row in the same transaction: grants, relays, open sockets, pending joins.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 
 from igrs_ras.socket import REVOKED
 from igrs_ras.status import Refused, Status
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
 MEMBERS = 1000  # of a site
 LOCKS = 500
-GRANTS = 20_000  # of all its members together
+GRANTS = 10_000  # of all its members together
 INVITATIONS = 200  # open ones
 OPEN = ("open", "joined")
 
@@ -72,98 +74,181 @@ def add_pending(tx: Transaction, site: str, user: str, role: str) -> None:
         )
 
 
-def set_member(
-    ras: Ras, tx: Transaction, site: str, user: str, role: str, devices: Iterable[str]
-) -> list[str] | None:
-    """Make an existing membership active with this role and these locks.
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A member as the home wants it: role, and the locks that they may relay to."""
 
-    Returns the devices that are no locks of the site and were left out; None if there is no such membership. Nobody
-    becomes a member here who did not join: a list that comes back, from a restored backup for instance, adds nobody.
+    user: str
+    role: str
+    devices: frozenset[str]
+
+
+@dataclass(slots=True)
+class NotTaken:
+    """What of a home's word could not be taken: users who never joined, devices that are no locks of the site."""
+
+    users: list[str] = field(default_factory=list)
+    devices: set[str] = field(default_factory=set)
+
+
+def set_members(ras: Ras, tx: Transaction, site: str, wanted: Sequence[Wanted]) -> NotTaken:
+    """Make existing memberships active, with these roles and locks; return what was not taken.
+
+    Nobody becomes a member here who did not join: a list that comes back, from a restored backup for instance, adds
+    nobody. Refuses (40) more rights than a site may have. A few statements for any number of members.
     """
-    row = tx.execute(
-        select(members.c.role, members.c.state).where(
-            members.c.site == site, members.c.user == user
-        )
-    ).first()
-    if row is None:
-        return None
-    wanted = set(devices)
-    known = set(tx.execute(select(locks.c.device).where(locks.c.site == site)).scalars())
-    had = set(
-        tx.execute(
-            select(grants.c.device).where(grants.c.site == site, grants.c.user == user)
-        ).scalars()
-    )
-    new = wanted & known
-    if row.state != "active":
-        tx.audit(site, "member.added", user=user)
-    elif (role, new) != (row.role, had):
-        tx.audit(site, "member.changed", user=user)
-    else:
-        return sorted(wanted - known)
-    tx.execute(
-        members.update()
-        .where(members.c.site == site, members.c.user == user)
-        .values(role=role, state="active")
-    )
-    for device in sorted(had - new):
-        tx.execute(
-            grants.delete().where(
-                grants.c.site == site, grants.c.user == user, grants.c.device == device
+    names = [item.user for item in wanted]
+    is_meant = members.c.user.in_(names), grants.c.user.in_(names)
+    present = {
+        row.user: (row.role, row.state)
+        for row in tx.execute(
+            select(members.c.user, members.c.role, members.c.state).where(
+                members.c.site == site, is_meant[0]
             )
         )
+    }
+    had: dict[str, set[str]] = {}
+    for row in tx.execute(
+        select(grants.c.user, grants.c.device).where(grants.c.site == site, is_meant[1])
+    ):
+        had.setdefault(row.user, set()).add(row.device)
+    known = set(tx.execute(select(locks.c.device).where(locks.c.site == site)).scalars())
+    not_taken = NotTaken()
+    changed: list[Wanted] = []
+    for item in wanted:
+        if item.user not in present:
+            not_taken.users.append(item.user)
+            continue
+        not_taken.devices |= item.devices - known
+        new = Wanted(item.user, item.role, item.devices & known)
+        if (item.role, "active") != present[item.user] or new.devices != had.get(item.user, set()):
+            changed.append(new)
+    lost = [
+        (item.user, device)
+        for item in changed
+        for device in sorted(had.get(item.user, set()) - item.devices)
+    ]
+    gained = [
+        (item.user, device)
+        for item in changed
+        for device in sorted(item.devices - had.get(item.user, set()))
+    ]
+    _store(tx, site, changed, lost, gained)
+    tx.heads.read_users(tx.connection, [item.user for item in changed])
+    for item in changed:
+        added = present[item.user][1] != "active"
+        tx.audit(site, "member.added" if added else "member.changed", user=item.user)
+        if ras.sites.may_push(site, item.user):
+            # Otherwise whoever looks sees it all the same.
+            body = {"what": "member_changed", "site": site}
+            tx.push(recipient_of_user(item.user), "account", body)
+    for user, device in lost:
         _end_relays(ras, tx, site=site, user=user, device=device)
-    if new - had:
+    return not_taken
+
+
+def _store(
+    tx: Transaction,
+    site: str,
+    changed: list[Wanted],
+    lost: list[tuple[str, str]],
+    gained: list[tuple[str, str]],
+) -> None:
+    if changed:
+        tx.execute(
+            members.update()
+            .where(members.c.site == site, members.c.user == bindparam("b_user"))
+            .values(role=bindparam("b_role"), state="active"),
+            [{"b_user": item.user, "b_role": item.role} for item in changed],
+        )
+    if lost:
+        tx.execute(
+            grants.delete().where(
+                grants.c.site == site,
+                grants.c.user == bindparam("b_user"),
+                grants.c.device == bindparam("b_device"),
+            ),
+            [{"b_user": user, "b_device": device} for user, device in lost],
+        )
+    if gained:
         count = tx.execute(
             select(func.count()).select_from(grants).where(grants.c.site == site)
         ).scalar_one()
-        if count + len(new - had) > GRANTS:
+        if count + len(gained) > GRANTS:
             raise Refused(Status.TOO_LARGE, "locks of members")
         tx.execute(
             grants.insert(),
-            [{"site": site, "user": user, "device": device} for device in sorted(new - had)],
+            [{"site": site, "user": user, "device": device} for user, device in gained],
         )
-    if ras.sites.may_push(site, user):
-        # Otherwise whoever looks sees it all the same.
-        tx.push(recipient_of_user(user), "account", {"what": "member_changed", "site": site})
-    return sorted(wanted - known)
 
 
-def end_member(ras: Ras, tx: Transaction, site: str, user: str, *, tell_home: bool) -> bool:
-    """End a membership of any state and what hangs on it; tell whether there was one.
+def set_member(
+    ras: Ras, tx: Transaction, site: str, user: str, role: str, devices: Iterable[str]
+) -> list[str]:
+    """Do the same for one member; return the devices that are no locks. Refuses (21) who never joined."""
+    not_taken = set_members(ras, tx, site, [Wanted(user, role, frozenset(devices))])
+    if not_taken.users:
+        raise Refused(Status.NOT_FOUND)
+    return sorted(not_taken.devices)
+
+
+def end_members(
+    ras: Ras, tx: Transaction, site: str, users_: Iterable[str], *, tell_home: bool
+) -> int:
+    """End memberships of any state and what hangs on them; return how many there were.
 
     `tell_home`: it was not the home that decided, so its gateway is told durably. A user who joined by a link, has no
     way to sign in and belongs to no other home is signed out for good; `accounts` erases it then.
     """
-    gone = tx.execute(members.delete().where(members.c.site == site, members.c.user == user))
-    if gone.rowcount == 0:
-        return False
-    tx.audit(site, "member.ended", user=user)
-    # An invitation that this user took but did not finish is not open to the next.
+    asked = list(users_)
+    names = sorted(
+        tx.execute(
+            select(members.c.user).where(members.c.site == site, members.c.user.in_(asked))
+        ).scalars()
+    )
+    if not names:
+        return 0
+    tx.execute(members.delete().where(members.c.site == site, members.c.user.in_(names)))
+    # An invitation that such a user took but did not finish is not open to the next.
     tx.execute(
         invitations.update()
         .where(
-            invitations.c.site == site, invitations.c.user == user, invitations.c.state == "joined"
+            invitations.c.site == site,
+            invitations.c.user.in_(names),
+            invitations.c.state == "joined",
         )
         .values(state="withdrawn")
     )
     tx.execute(
         joins.delete().where(
-            joins.c.user == user,
+            joins.c.user.in_(names),
             joins.c.invitation.in_(select(invitations.c.id).where(invitations.c.site == site)),
         )
     )
-    if tell_home:
-        tx.push(recipient_of_site(site), "member.left", {"user": user})
-    _end_relays(ras, tx, site=site, user=user)
-    elsewhere = select(members.c.site).where(members.c.user == user)
-    account = select(users.c.id).where(users.c.id == user, users.c.email.is_not(None))
-    if tx.execute(elsewhere).first() is None and tx.execute(account).first() is None:
-        ras.sessions.end(tx, user)
-    else:
-        tx.push(recipient_of_user(user), "account", {"what": "member_ended", "site": site})
-        tx.after(lambda: ras.hub.close_user(user, code=REVOKED))
-    return True
+    stay = set(tx.execute(select(members.c.user).where(members.c.user.in_(names))).scalars())
+    stay.update(
+        tx.execute(
+            select(users.c.id).where(users.c.id.in_(names), users.c.email.is_not(None))
+        ).scalars()
+    )
+    tx.heads.read_users(tx.connection, stay)
+    for user in names:
+        tx.audit(site, "member.ended", user=user)
+        if tell_home:
+            tx.push(recipient_of_site(site), "member.left", {"user": user})
+        _end_relays(ras, tx, site=site, user=user)
+        if user not in stay:
+            ras.sessions.end(tx, user)
+            continue
+        if ras.sites.may_push(site, user):
+            tx.push(recipient_of_user(user), "account", {"what": "member_ended", "site": site})
+        tx.after(partial(ras.hub.close_user, user, code=REVOKED))
+    return len(names)
+
+
+def end_member(ras: Ras, tx: Transaction, site: str, user: str, *, tell_home: bool) -> bool:
+    """End one membership, as `end_members` does; tell whether there was one."""
+    return end_members(ras, tx, site, [user], tell_home=tell_home) == 1
 
 
 def withdraw(ras: Ras, tx: Transaction, site: str, invitation: str, *, tell_home: bool) -> bool:

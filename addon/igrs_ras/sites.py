@@ -18,9 +18,11 @@ from igrs_ras.members import (
     LOCKS,
     MEMBERS,
     OPEN,
+    Wanted,
     end_member,
+    end_members,
     remove_lock,
-    set_member,
+    set_members,
     withdraw,
 )
 from igrs_ras.messages import Messages
@@ -43,7 +45,7 @@ PUSHES = (
     200,
     86400.0,
 )  # of a site to one user: 1,000 events are kept, and other homes' are among them
-SYNCS = 30, 600.0  # of a site: each may write thousands of rows
+SYNCS = 10, 600.0  # of a site: each may write thousands of rows
 
 Role = Literal["owner", "member"]
 Kind = Literal["owner", "guest"]
@@ -276,46 +278,54 @@ def _sync_locks(ras: Ras, tx: Transaction, site: str, parts: SyncParts) -> None:
     }
     for device in sorted(present.keys() - parts.locks.keys()):
         remove_lock(ras, tx, site, device)
-    for device, item in sorted(parts.locks.items()):
-        if device not in present:
-            add_lock(tx, site, device, item.capabilities)
-        elif present[device] != item.capabilities:
+    new = {
+        device: item.capabilities
+        for device, item in sorted(parts.locks.items())
+        if device not in present
+    }
+    add_locks(tx, site, new)
+    for device in sorted(present.keys() & parts.locks.keys()):
+        capabilities = parts.locks[device].capabilities
+        if present[device] != capabilities:
             tx.execute(
                 locks.update()
                 .where(locks.c.site == site, locks.c.device == device)
-                .values(capabilities=item.capabilities)
+                .values(capabilities=capabilities)
             )
 
 
-def add_lock(tx: Transaction, site: str, device: str, capabilities: int) -> None:
-    """Register a lock (7.4). Refuses (40) more than a site may have."""
-    if (
-        tx.execute(select(func.count()).select_from(locks).where(locks.c.site == site)).scalar_one()
-        >= LOCKS
-    ):
+def add_locks(tx: Transaction, site: str, new: Mapping[str, int]) -> None:
+    """Register locks (7.4): capabilities by device. Refuses (40) more than a site may have."""
+    if not new:
+        return
+    count = tx.execute(
+        select(func.count()).select_from(locks).where(locks.c.site == site)
+    ).scalar_one()
+    if count + len(new) > LOCKS:
         raise Refused(Status.TOO_LARGE, "locks")
     tx.execute(
-        locks.insert().values(site=site, device=device, capabilities=capabilities, created=tx.now)
+        locks.insert(),
+        [
+            {"site": site, "device": device, "capabilities": capabilities, "created": tx.now}
+            for device, capabilities in new.items()
+        ],
     )
-    tx.audit(site, "lock.registered", device=device)
+    for device in new:
+        tx.audit(site, "lock.registered", device=device)
 
 
 def _sync_members(ras: Ras, tx: Transaction, site: str, parts: SyncParts) -> dict[str, list[str]]:
-    present = {item["user"]: item for item in _active_members(tx.connection, site)}
-    strangers: list[str] = []
-    no_locks: set[str] = set()
-    for user, item in sorted(parts.members.items()):
-        if present.get(user) == {"user": user, "role": item.role, "locks": sorted(item.locks)}:
-            continue
-        left_out = set_member(ras, tx, site, user, item.role, item.locks)
-        if left_out is None:
-            strangers.append(user)
-        else:
-            no_locks.update(left_out)
+    wanted = [
+        Wanted(user, item.role, frozenset(item.locks))
+        for user, item in sorted(parts.members.items())
+    ]
+    not_taken = set_members(ras, tx, site, wanted)
     # Who joined and waits for the home's word is not in its list yet, and stays until joining takes too long.
-    for user in sorted(present.keys() - parts.members.keys()):
-        end_member(ras, tx, site, user, tell_home=False)
-    return {"users": strangers, "locks": sorted(no_locks)}
+    active = tx.execute(
+        select(members.c.user).where(members.c.site == site, members.c.state == "active")
+    ).scalars()
+    end_members(ras, tx, site, set(active) - parts.members.keys(), tell_home=False)
+    return {"users": not_taken.users, "locks": sorted(not_taken.devices)}
 
 
 def _sync_invitations(ras: Ras, tx: Transaction, site: str, parts: SyncParts) -> list[str]:

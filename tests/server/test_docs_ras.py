@@ -214,6 +214,10 @@ def test_the_limits_are_those_of_the_code() -> None:
         "a gateway's messages of one type that change something, in ten minutes": [
             gateways.CHANGES[0]
         ],
+        "lists (`site.sync`) of a home in ten minutes": [sites.SYNCS[0]],
+        "restores of a site in a day that its gateway's report causes": [gateways.RESTORES[0]],
+        "durable events of a home to one user in a day": [sites.PUSHES[0]],
+        "remote rights of a site's members together": [members.GRANTS],
         "tag checks of 7.3 a minute, for each caller and for each lock": [locks.A_MINUTE[0]],
         "members, locks, open invitations of a site": [
             members.MEMBERS,

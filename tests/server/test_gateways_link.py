@@ -332,10 +332,10 @@ async def test_a_noisy_gateway_is_slowed_down_over_all_its_connections(
         home.locks[LOCK] = capabilities
         await home.send_list()
 
-    for number in range(30):
+    for number in range(10):
         await restate(number)
     with pytest.raises(Denied) as denied:
-        await restate(30)
+        await restate(10)
     assert denied.value.status == 41
     await home.cut()
     with pytest.raises(Denied) as denied:

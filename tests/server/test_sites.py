@@ -702,18 +702,18 @@ async def test_a_full_home_takes_nobody_more(gates: Gates) -> None:
     await phone.ask(invitation)
     assert await status_of(home.answer_join(await home.event("join.request"))) == 40
     assert (await phone.ask(invitation))["state"] == "pending"
-    # 500 locks for each of 40 members is all that the grants of a home may be.
+    # 500 locks for each of 20 members is all that the grants of a home may be.
     devices = [f"C4{number:010X}" for number in range(500)]
     listed = {"locks": [{"device": device, "capabilities": 1} for device in devices], "more": True}
     await home.request("site.sync", listed)
-    people = await gates.rows(select(members.c.user).where(members.c.site == home.site).limit(41))
+    people = await gates.rows(select(members.c.user).where(members.c.site == home.site).limit(21))
     for number, person in enumerate(people):
-        item = {"user": person.user, "role": "member", "locks": devices if number < 40 else []}
+        item = {"user": person.user, "role": "member", "locks": devices if number < 20 else []}
         await home.request("site.sync", {"members": [item], "more": True})
     await home.request("site.sync", {})
     held = select(grants.c.user).where(grants.c.site == home.site)
-    assert len(await gates.rows(held)) == 20_000
-    one_more = {"user": people[40].user, "role": "member", "locks": devices[:1]}
+    assert len(await gates.rows(held)) == 10_000
+    one_more = {"user": people[20].user, "role": "member", "locks": devices[:1]}
     assert await status_of(home.request("member.set", one_more)) == 40
     assert await status_of(home.register_lock("C4FFFFFFFFFF")) == 40
-    assert len(await gates.rows(held)) == 20_000
+    assert len(await gates.rows(held)) == 10_000

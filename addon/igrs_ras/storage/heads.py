@@ -5,7 +5,7 @@ what it added; a group that fails makes everything be read from the database ane
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -183,6 +183,22 @@ class Heads:
             else:
                 self._set(self._sequences, recipient, (row.generation, row.seq))
         return self._sequences[recipient]
+
+    def read_users(self, connection: Connection, users: Iterable[str]) -> None:
+        """Read the numbers of many users in two statements, before each of them gets an event."""
+        names = {f"user:{user}" for user in users} - self._sequences.keys()
+        if not names:
+            return
+        for row in connection.execute(select(recipients).where(recipients.c.name.in_(names))):
+            self._set(self._sequences, row.name, (row.generation, row.seq))
+        if new := sorted(names - self._sequences.keys()):
+            generation = connection.execute(select(server.c.generation)).scalar_one()
+            connection.execute(
+                recipients.insert(),
+                [{"name": name, "generation": generation, "seq": 0} for name in new],
+            )
+            for name in new:
+                self._set(self._sequences, name, (generation, 0))
 
     def renew(self, connection: Connection, recipient: str, generation: int) -> None:
         """Give a recipient a new generation: what it remembers of its sequence is void."""
