@@ -7,6 +7,7 @@ import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy import Engine, create_engine, select
 from sqlalchemy.exc import SQLAlchemyError
@@ -102,10 +103,15 @@ def alone(settings: Settings, verb: str, arguments: dict[str, Any]) -> dict[str,
         finally:
             await ras.close()
 
-    logging.getLogger("igrs_ras").setLevel(logging.CRITICAL)  # one line is said by the verb
-    with plainly():
-        _require_database(settings)
-        return asyncio.run(work())
+    logger = logging.getLogger("igrs_ras")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)  # the verb says it, in one line
+    try:
+        with plainly():
+            _require_database(settings)
+            return asyncio.run(work())
+    finally:
+        logger.setLevel(level)
 
 
 def _require_database(settings: Settings) -> None:
@@ -201,7 +207,9 @@ def verify_file(settings: Settings, arguments: dict[str, Any]) -> dict[str, Any]
     with file.open("rb") as opened:
         sqlite = opened.read(len(SQLITE)) == SQLITE
     if sqlite:
-        engine = create_engine(f"sqlite:///file:{file}?mode=ro&uri=true")
+        # Without a log beside it the file is all there is, and nothing is written beside it either.
+        whole = "&immutable=1" if not file.with_name(f"{file.name}-wal").exists() else ""
+        engine = create_engine(f"sqlite:///file:{quote(str(file))}?mode=ro{whole}&uri=true")
         with plainly():
             return _verify(engine, arguments)
     tables = [server, sites, audit, checkpoints]
