@@ -27,6 +27,7 @@ from igrs_ras.socket import (
     SLOW,
     TOO_MANY,
     Socket,
+    accept,
 )
 from igrs_ras.status import Refused, Status
 from igrs_ras.storage.tables import audit, gateways, sites
@@ -115,7 +116,8 @@ class Gateways:
 
     def resolve(self, token: str) -> Principal | None:
         """Return the gateway of an HTTP token, as long as the link for which it was made is open."""
-        digest = hashlib.sha256(token.encode()).digest()
+        # A header may hold bytes that are no UTF-8: no token, but no fault either.
+        digest = hashlib.sha256(token.encode(errors="surrogateescape")).digest()
         link = self._tokens.get(digest)
         if link is None or not link.has_token(digest):
             return None
@@ -177,29 +179,31 @@ class Gateways:
     # The socket.
 
     async def serve(self, request: web.Request, address: str) -> web.StreamResponse:
-        """Serve a gateway's socket from its handshake to its end."""
+        """Begin a gateway's socket. Raises Refused before the upgrade."""
         if len(self._greetings) >= HANDSHAKES or (
             address
             and sum(greeting.address == address for greeting in self._greetings)
             >= HANDSHAKES_OF_ADDRESS
         ):
             raise Refused(Status.NOT_READY, retry_after=10)
-        async with Socket(self._ras, request, PROTOCOL) as socket:
-            until = self._ras.clock.monotonic() + HANDSHAKE_SECONDS
-            greeting = _Greeting(socket, address, until)
-            self._greetings.add(greeting)
-            try:
-                link = await self._handshake(greeting)
-                self._greetings.discard(greeting)
-                if link is not None:
-                    await link.run()
-            except Refused as refused:
-                socket.close(MALFORMED if refused.status is Status.MALFORMED else NOT_READY_CODE)
-            finally:
-                self._greetings.discard(greeting)
-                if greeting.link is not None:
-                    self._detach(greeting.link)
-        return socket.response
+        return await accept(self._ras, request, PROTOCOL, partial(self._run, address))
+
+    async def _run(self, address: str, socket: Socket) -> None:
+        """Serve a gateway's socket from its handshake to its end."""
+        until = self._ras.clock.monotonic() + HANDSHAKE_SECONDS
+        greeting = _Greeting(socket, address, until)
+        self._greetings.add(greeting)
+        try:
+            link = await self._handshake(greeting)
+            self._greetings.discard(greeting)
+            if link is not None:
+                await link.run()
+        except Refused as refused:
+            socket.close(MALFORMED if refused.status is Status.MALFORMED else NOT_READY_CODE)
+        finally:
+            self._greetings.discard(greeting)
+            if greeting.link is not None:
+                self._detach(greeting.link)
 
     async def _handshake(self, greeting: _Greeting) -> Link | None:
         """Prove both sides; return the link, or None after closing the socket. Raises Refused."""

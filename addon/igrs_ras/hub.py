@@ -179,7 +179,7 @@ class Hub:
 
     async def stop(self) -> None:
         """Close what is still open."""
-        self.sockets.close_all(RESTART)
+        await self.sockets.stop(RESTART)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

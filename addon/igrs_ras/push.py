@@ -8,7 +8,7 @@ import msgspec
 from igrs_ras import wire
 from igrs_ras.api.route import Principal, Who
 from igrs_ras.hub import Client, Feed
-from igrs_ras.socket import MALFORMED, NOT_READY_CODE, SIGN_IN, Message, Socket
+from igrs_ras.socket import MALFORMED, NOT_READY_CODE, SIGN_IN, Message, Socket, accept
 from igrs_ras.status import Refused, Status
 
 if TYPE_CHECKING:
@@ -42,18 +42,18 @@ class AckBody(wire.Body):
 
 
 async def serve(ras: Ras, request: web.Request, principal: Principal) -> web.StreamResponse:
-    """Run a client's socket to its end. `principal` is who the request's cookie says, or nobody.
+    """Begin a client's socket. `principal` is who the request's cookie says, or nobody.
 
     Raises Refused before the upgrade.
     """
-    async with Socket(ras, request, PROTOCOL) as socket:
-        if principal.who is not Who.USER:
-            found = await _authenticate(ras, socket)
-            if found is None:
-                return socket.response
-            principal = found
-        await _Push(ras, socket, principal).run()
-    return socket.response
+    known = principal if principal.who is Who.USER else None
+
+    async def work(socket: Socket) -> None:
+        found = known or await _authenticate(ras, socket)
+        if found is not None:
+            await _Push(ras, socket, found).run()
+
+    return await accept(ras, request, PROTOCOL, work)
 
 
 async def _authenticate(ras: Ras, socket: Socket) -> Principal | None:

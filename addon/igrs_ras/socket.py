@@ -1,29 +1,32 @@
 """The server's end of a WebSocket (clause 7.7), for clients and gateways alike: strict, bounded, cheap while idle.
 
-One text message is one envelope. There is no task, timer or queue for a socket that is idle: its request's own task
-waits for the next message, what is sent within one turn of the loop leaves in one write, and what the peer does not
-take stays in the transport, whose size is the bound. One sweep finds all that have gone silent.
+One text message is one envelope. When a request has become a WebSocket, its connection is taken from HTTP: nothing of
+the request stays, and the socket has one task, which waits for the next message. There is no timer or queue for one that
+is idle: what is sent within one turn of the loop leaves in one write, and what the peer does not take stays in the
+transport, whose size is the bound. One sweep finds all that have gone silent.
 
 Close codes: 4400 malformed, 4401 not signed in, 4403 revoked, 4408 silent or too slow, 4409 copy of a gateway,
 4413 message too large, 4429 too many messages, 1012 restart, 1013 not ready, 1011 the server failed.
 """
 
 import asyncio
+import base64
 import builtins
+import hashlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Self, override
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, cast, override
 
 import msgspec
-from aiohttp import WSCloseCode, WSMsgType, web
+from aiohttp import EofStream, WebSocketError, WSCloseCode, WSMessage, WSMsgType, hdrs, web
+from aiohttp._websocket.reader import WebSocketDataQueue, WebSocketReader
+from aiohttp.base_protocol import BaseProtocol
 
 from igrs_ras import wire
 from igrs_ras.clock import new_ulid
 from igrs_ras.status import Refused, Status
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from igrs_ras.clock import Clock
     from igrs_ras.ras import Ras
 
@@ -88,17 +91,51 @@ class _Envelope(msgspec.Struct):
     body: Mapping[str, Any]
 
 
-class _Response(web.WebSocketResponse):
-    """aiohttp's WebSocket, whose closing is left to Socket: with one close frame, and with this interface's codes."""
+class _Wire(BaseProtocol):
+    """A connection's end once it is a WebSocket: aiohttp's reader takes the bytes."""
 
-    closer: Callable[[int], None]
+    __slots__ = ("frames", "reader")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self._upgraded = True  # there is no parser of HTTP that would have to pause
+        self.frames = WebSocketDataQueue(self, MESSAGE, loop=loop)
+        self.reader = WebSocketReader(self.frames, MESSAGE, compress=False, decode_text=True)
+
+    def take(self, request: web.Request) -> None:
+        """Take the connection from the request's protocol, with what came right behind the request's head."""
+        before, transport = request.protocol, request.transport
+        if transport is None:
+            raise ConnectionResetError
+        before.set_parser(_Early(self.reader))  # type: ignore[arg-type]  # that much of a reader it needs
+        transport.set_protocol(self)
+        self.transport = transport
+        # For HTTP the connection is over: its task and all it holds can go.
+        before.transport = None
+        before.connection_lost(None)
+
+    async def drained(self) -> None:
+        """Wait until the peer has taken most of what was written. Raises ConnectionError."""
+        await self._drain_helper()
+
+    def data_received(self, data: bytes) -> None:
+        """Read frames."""
+        self.reader.feed_data(data)
 
     @override
-    async def close(
-        self, *, code: int = WSCloseCode.OK, message: bytes = b"", drain: bool = True
-    ) -> bool:
-        self.closer(_CODES.get(code, code))
-        return True
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        self.reader.feed_eof()
+
+
+class _Early:
+    """Hands on what a client sent before its request was answered; the end of HTTP is no end to the reader behind."""
+
+    def __init__(self, reader: WebSocketReader) -> None:
+        self.feed_data = reader.feed_data
+
+    def feed_eof(self) -> None:
+        """Do nothing."""
 
 
 class Sockets:
@@ -108,6 +145,7 @@ class Sockets:
         self._clock = clock
         self._limit = limit
         self._all: set[Socket] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
         return len(self._all)
@@ -133,33 +171,75 @@ class Sockets:
         for socket in list(self._all):
             socket.close(code)
 
+    def run(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run a socket's task, which ends with the server at the latest."""
+        loop = asyncio.get_running_loop()
+        task = asyncio.Task(work, loop=loop, eager_start=True)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def stop(self, code: int) -> None:
+        """Close all and wait until their peers have answered or were cut off."""
+        self.close_all(code)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=PATIENCE + 1)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+async def accept(
+    ras: Ras, request: web.Request, protocol: str, work: Callable[[Socket], Awaitable[None]]
+) -> web.StreamResponse:
+    """Make a request a WebSocket of a subprotocol, which is then `work`'s in a task of its own until that returns.
+
+    Raises Refused(MALFORMED) if the request asks for something else, Refused(NOT_READY) if there are too many.
+    """
+    ready = web.WebSocketResponse(protocols=(protocol,)).can_prepare(request)
+    if not ready.ok or ready.protocol is None:
+        raise Refused(Status.MALFORMED, "a WebSocket with this interface's subprotocol is expected")
+    socket = Socket(ras)
+    ras.hub.sockets.add(socket)
+    try:
+        response = _switching(request, ready.protocol)
+        await response.prepare(request)
+        socket.wire.take(request)
+    except BaseException:
+        ras.hub.sockets.discard(socket)
+        raise
+    ras.hub.sockets.run(socket.live(work))
+    return response
+
+
+def _switching(request: web.Request, protocol: str) -> web.StreamResponse:
+    """Return the answer that ends HTTP on a connection (RFC 6455, section 4.2.2)."""
+    key = request.headers[hdrs.SEC_WEBSOCKET_KEY].encode() + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+    digest = hashlib.sha1(key, usedforsecurity=False).digest()
+    headers = {
+        hdrs.UPGRADE: "websocket",
+        hdrs.CONNECTION: "upgrade",
+        hdrs.SEC_WEBSOCKET_ACCEPT: base64.b64encode(digest).decode(),
+        hdrs.SEC_WEBSOCKET_PROTOCOL: protocol,
+    }
+    return web.StreamResponse(status=101, headers=headers)
+
 
 class Socket:
-    """One WebSocket. Use it as `async with Socket(ras, request, "igrs.push.v1") as socket`, then return `response`.
+    """One WebSocket.
 
-    Entering raises Refused(MALFORMED) if the request is no WebSocket of that subprotocol, Refused(NOT_READY) if there
-    are too many. `name` is the peer in clause 7.7's `to`: "user:<id>" or "gateway:<site>". Everything but the reading
-    is called from the event loop and never waits.
+    `name` is the peer in clause 7.7's `to`: "user:<id>" or "gateway:<site>". Everything but the reading is called from
+    the event loop and never waits.
     """
 
     __slots__ = (
-        "__weakref__", "_clock", "_excess", "_flushing", "_loop", "_out", "_rate", "_refilled", "_request", "_sockets", "_stream",
-        "_tokens", "_transport", "closed", "heard", "name", "response",
+        "_clock", "_excess", "_flushing", "_loop", "_out", "_rate", "_refilled", "_sockets", "_tokens", "closed", "heard",
+        "name", "wire",
     )  # fmt: skip
 
-    def __init__(self, ras: Ras, request: web.Request, protocol: str) -> None:
-        self.response = _Response(
-            protocols=(protocol,),
-            autoclose=False,
-            autoping=False,
-            compress=False,
-            max_msg_size=MESSAGE,
-        )
-        self.response.closer = self.close
+    def __init__(self, ras: Ras) -> None:
         self.closed: int | None = None  # the close code, once it is on its way
         self.name = ""
         self.heard = ras.clock.monotonic()
-        self._request = request
         self._sockets = ras.hub.sockets
         self._clock = ras.clock
         self._rate = float(ras.settings.messages_per_second)
@@ -167,37 +247,28 @@ class Socket:
         self._refilled = self.heard
         self._excess = 0
         self._loop = asyncio.get_running_loop()
-        self._transport: asyncio.Transport | None = None
         self._out: list[bytes] = []
         self._flushing = False
+        self.wire = _Wire(self._loop)
 
-    async def __aenter__(self) -> Self:
-        ready = self.response.can_prepare(self._request)
-        if not ready.ok or ready.protocol is None:
-            raise Refused(
-                Status.MALFORMED, "a WebSocket with this interface's subprotocol is expected"
-            )
-        self._sockets.add(self)
+    async def live(self, work: Callable[[Socket], Awaitable[None]]) -> None:
+        """Let `work` have the socket until it returns, then see the connection to its end."""
         try:
-            self._stream = await self.response.prepare(self._request)
-        except BaseException:
+            await work(self)
+        except Exception:
+            _LOGGER.exception("a socket failed")
+            self.close(WSCloseCode.INTERNAL_ERROR)
+        finally:
             self._sockets.discard(self)
-            raise
-        self._transport = self._request.transport
-        return self
+            self.close(WSCloseCode.OK)
+            try:
+                await self._end()
+            finally:
+                self._over()
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._sockets.discard(self)
-        if self.closed is None:
-            self.close(WSCloseCode.INTERNAL_ERROR if kind else WSCloseCode.OK)
-        if kind is None:
-            await self._end()
-        self.response.closer = _closed_already
+    @property
+    def _transport(self) -> asyncio.Transport | None:
+        return self.wire.transport
 
     # Sending.
 
@@ -223,7 +294,7 @@ class Socket:
         transport = self._transport
         if self.closed is not None or transport is None:
             return
-        self._out.append(_frame(WSMsgType.TEXT, envelope))
+        self._out.append(_framed(WSMsgType.TEXT, envelope))
         if not self._flushing:
             self._flushing = True
             self._loop.call_soon(self._flush)
@@ -260,7 +331,7 @@ class Socket:
         self._flush()
         try:
             async with asyncio.timeout(SILENCE):
-                await self._stream.drain()
+                await self.wire.drained()
         except TimeoutError:
             self.close(SLOW)
         except ConnectionError:
@@ -275,7 +346,7 @@ class Socket:
         if transport is None or transport.is_closing():
             return
         self._flush()
-        transport.write(_frame(WSMsgType.CLOSE, self.closed.to_bytes(2)))
+        transport.write(_framed(WSMsgType.CLOSE, self.closed.to_bytes(2)))
         # A peer that does not answer the close, or reads too slowly to see it, is cut off.
         self._loop.call_later(PATIENCE, transport.abort)
 
@@ -284,22 +355,34 @@ class Socket:
     async def receive(self) -> Message | None:
         """Return the next message that keeps the rules; None once the socket is closed from either side."""
         while self.closed is None:
-            frame = await self.response.receive()
+            frame = await self._frame()
+            if frame is None:
+                continue
             if frame.type is WSMsgType.TEXT:
                 if self.closed is None and (message := self._read(frame.data)) is not None:
                     return message
-            elif frame.type in (WSMsgType.PING, WSMsgType.PONG):
-                if self._within_rate():
-                    self.heard = self._clock.monotonic()
-                    if frame.type is WSMsgType.PING:
-                        self._out.append(_frame(WSMsgType.PONG, frame.data))
-                        self._flush()
             elif frame.type is WSMsgType.BINARY:
                 self.close(MALFORMED)
-            else:
-                if self.closed is None:
-                    self.close(_answer_to_close(frame.data))
-                self._over()
+            elif self._within_rate():
+                self.heard = self._clock.monotonic()
+                if frame.type is WSMsgType.PING:
+                    self._out.append(_framed(WSMsgType.PONG, frame.data))
+                    self._flush()
+        return None
+
+    async def _frame(self) -> WSMessage | None:
+        """Return the next frame that is not the last; None once there is none, then the connection is ending."""
+        try:
+            frame = cast("WSMessage", await self.wire.frames.read())  # its texts are decoded
+        except WebSocketError as error:
+            self.close(_CODES.get(error.code, error.code))
+        except EofStream:
+            self.close(WSCloseCode.OK)
+        else:
+            if frame.type is not WSMsgType.CLOSE:
+                return frame
+            self.close(_answer_to_close(frame.data))
+        self._over()
         return None
 
     async def messages(self) -> AsyncIterator[Message]:
@@ -348,20 +431,13 @@ class Socket:
 
     async def _end(self) -> None:
         """Read on, unread, until the peer answers the close or is cut off."""
-        transport = self._transport
-        while transport is not None and not transport.is_closing():
-            frame = await self.response.receive()
-            if frame.type not in (WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.PING, WSMsgType.PONG):
-                self._over()
+        while (transport := self._transport) is not None and not transport.is_closing():
+            await self._frame()
 
     def _over(self) -> None:
         """The peer closed, or answered: what is written still goes out, then the connection ends."""
         if self._transport is not None:
             self._transport.close()
-
-
-def _closed_already(_code: int) -> None:
-    """Stand in for an ended socket, so that the request does not keep it alive."""
 
 
 def _answer_to_close(code: object) -> int:
@@ -373,7 +449,7 @@ def _answer_to_close(code: object) -> int:
     return int(WSCloseCode.OK)
 
 
-def _frame(kind: WSMsgType, payload: bytes) -> bytes:
+def _framed(kind: WSMsgType, payload: bytes) -> bytes:
     """Return an unfragmented, unmasked frame (RFC 6455, section 5.2)."""
     size = len(payload)
     first = 0x80 | kind

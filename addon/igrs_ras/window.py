@@ -1,6 +1,6 @@
 """Counts of what happened lately, in memory and bounded: for limits that may begin anew with the process."""
 
-from collections import deque
+from bisect import bisect
 
 from igrs_ras.clock import Clock
 
@@ -14,16 +14,16 @@ class Window:
         self._clock = clock
         self._limit = limit
         self._seconds = seconds
-        self._times: dict[str, deque[float]] = {}
+        self._times: dict[
+            str, list[float]
+        ] = {}  # a deque takes 600 bytes, and most keys have one or two
 
     def full(self, key: str) -> bool:
         """Tell whether another one would be too many."""
         times = self._times.get(key)
         if times is None:
             return False
-        oldest = self._clock.monotonic() - self._seconds
-        while times and times[0] <= oldest:
-            times.popleft()
+        del times[: bisect(times, self._clock.monotonic() - self._seconds)]
         if not times:
             del self._times[key]
         return len(times) >= self._limit
@@ -32,10 +32,11 @@ class Window:
         """Count one."""
         times = self._times.pop(key, None)
         if times is None:
-            times = deque(maxlen=self._limit)
+            times = []
             if len(self._times) >= KEYS:
                 del self._times[next(iter(self._times))]
         times.append(self._clock.monotonic())
+        del times[: -self._limit]
         self._times[key] = times
 
     def take(self, key: str) -> bool:
