@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
 
 WRITER = {"igrs_writer": True}
 # One number for "the server that writes here", one for "somebody migrates".
@@ -60,12 +60,35 @@ def open_engine(url: str, *, readers: int = 4) -> Engine:
             "keepalives_interval": 2,
             "keepalives_count": 2,
             "tcp_user_timeout": 5000,
+            **_authentication(parsed),
             # A statement that hangs must not hold the writer: nothing here takes a second.
             # The server's end of a lost connection must go soon, since it holds this server's lock.
             "options": "-c statement_timeout=10000 -c lock_timeout=5000 -c timezone=UTC"
             " -c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3",
         },
     )
+
+
+def _authentication(url: URL) -> dict[str, str]:
+    """Return what keeps somebody between server and database from asking for the password in a weaker way.
+
+    Over a network the database has to prove itself by SCRAM, and under TLS bind that to its certificate. Who wants it
+    otherwise says so in the address (`?require_auth=…`, `?channel_binding=…`). A Unix socket needs neither.
+    """
+    hosts = [url.host or "", *_texts(url.query.get("host", ()))]
+    if not any(host and not host.startswith("/") for host in hosts):
+        return {}
+    found = {}
+    if "require_auth" not in url.query:
+        found["require_auth"] = "scram-sha-256"
+    secure = {"require", "verify-ca", "verify-full"}
+    if secure & set(_texts(url.query.get("sslmode", ()))) and "channel_binding" not in url.query:
+        found["channel_binding"] = "require"
+    return found
+
+
+def _texts(value: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else value
 
 
 def _sqlite_connect(connection: Any, _record: object) -> None:
