@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, select
 
 from igrs_ras.relay_rows import Ending, finish
+from igrs_ras.revoked import RevokedFile, known, revoke_again
 from igrs_ras.status import Refused, Status
 from igrs_ras.storage.migrate import sync
 from igrs_ras.storage.store import Transaction
@@ -82,6 +83,7 @@ class Boot:
     def __init__(self, ras: Ras) -> None:
         self._ras = ras
         self._file = BootFile(ras.settings.folder)
+        self._revoked = RevokedFile(ras.settings.folder)
         self._rotated = 0.0
         self.restored_at_start = False
 
@@ -95,7 +97,18 @@ class Boot:
             )
             self.restored_at_start = True
             self._ras.identity.generation = await self._ras.store.write(restored_server)
+            revoked = self._revoked.read()
+            await self._ras.store.write(lambda tx: revoke_again(tx, revoked))
+        self._revoked.add(await self._ras.store.write(known))
         await self.rotate()
+
+    def note_revoked(self, gateway: str) -> None:
+        """Remember, outside every backup, that a gateway was revoked."""
+        try:
+            self._revoked.add([gateway])
+        except OSError:
+            # The next start tries again; until then only a restore would not know of it.
+            _LOGGER.exception("that a gateway was revoked could not be noted beside the database")
 
     async def tick(self) -> None:
         """Change the nonce hourly."""
@@ -165,7 +178,7 @@ def restored_site(tx: Transaction, ras: Ras, site: str, reported: int) -> int:
     people = select(members.c.user).where(members.c.site == site)
     users = [row.user for row in tx.execute(people).all()]
     generation = _restore_site(tx, site, reported)
-    for table in (sessions, mail_codes, known_devices):
+    for table in (sessions, mail_codes):
         tx.execute(table.delete().where(table.c.user.in_(people)))
     tx.execute(enrolments.delete().where(enrolments.c.site == site))
     for user in users:
