@@ -170,6 +170,7 @@ class Gateways:
             tx.after(partial(self._drop, row.id, site))
 
     def _drop(self, gateway: str, site: str) -> None:
+        self._ras.boot.note_revoked(gateway)
         link = self._links.get(site)
         if link is not None and link.gateway == gateway:
             link.admins = []
