@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gzip
+import ipaddress
 import json
 import ssl
 from typing import TYPE_CHECKING, Any
@@ -166,7 +167,7 @@ async def test_connections_beyond_the_limit_are_closed_and_free_places_used_agai
     await eventually(served)
 
 
-PROXY = address.ipaddress.ip_network("192.0.2.0/24")
+PROXY = ipaddress.ip_network("192.0.2.0/24")
 
 
 @pytest.mark.parametrize(
@@ -178,7 +179,9 @@ PROXY = address.ipaddress.ip_network("192.0.2.0/24")
         ("192.0.2.1", ["198.51.100.1"], [PROXY], "198.51.100.1"),
         ("192.0.2.1", ["6.6.6.6, 198.51.100.1"], [PROXY], "198.51.100.1"),
         ("192.0.2.1", ["6.6.6.6", "198.51.100.1, 192.0.2.7"], [PROXY], "198.51.100.1"),
-        ("192.0.2.1", ["6.6.6.6, nonsense"], [PROXY], "192.0.2.1"),
+        ("192.0.2.1", ["6.6.6.6, nonsense"], [PROXY], ""),
+        ("192.0.2.1", [], [PROXY], ""),
+        ("192.0.2.1", ["192.0.2.7"], [PROXY], ""),
         ("2001:db8:1:2:3::9", [], [], "2001:db8:1:2::/64"),
         ("::ffff:203.0.113.9", [], [], "203.0.113.9"),
         ("10.0.0.5", [], [], ""),
