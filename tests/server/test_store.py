@@ -114,6 +114,25 @@ async def test_a_job_that_fails_undoes_only_itself(store: Store) -> None:
         assert count(connection, locks) == 0
 
 
+async def test_a_recipient_whose_first_event_failed_gets_his_first_event_later(
+    store: Store,
+) -> None:
+    site = await store.write(new_site)
+
+    def push(tx: Transaction, *, fails: bool = False) -> int:
+        number = tx.push(f"gateway:{site}", "test", {})
+        if fails:
+            raise Refused(Status.EXISTS)
+        return number
+
+    fails = functools.partial(push, fails=True)
+    outcomes = await together(store, fails, push, fails, push)
+    assert outcomes[1::2] == [1, 2]
+    with pytest.raises(Refused):
+        await store.write(fails)
+    assert await store.write(push) == 3
+
+
 async def test_what_one_job_wrote_the_next_of_its_group_reads(store: Store) -> None:
     def read(tx: Transaction) -> int:
         return count(tx.connection, sites)

@@ -231,7 +231,7 @@ class Store:
 
     def _connect(self) -> Connection:
         if self._connection is None:
-            self.heads.forget()
+            self.heads.forget()  # what was collected for a lost one, and what another server may have added
             connection = self.engine.connect().execution_options(**WRITER)
             try:
                 claim(connection)
@@ -340,7 +340,6 @@ class Store:
         self.heads.back(mark)
 
     def _lost(self, jobs: list[_Job], error: BaseException) -> None:
-        self.heads.forget()
         connection, self._connection = self._connection, None
         if connection is not None:
             self._lost_at = self._clock.monotonic()
