@@ -137,6 +137,10 @@ class Gate:
 
     def job(self, _tx: Transaction) -> None:
         self.entered.set()
+        self.wait()
+
+    def wait(self) -> None:
+        """Wait until it is opened."""
         assert self._open.wait(30)
 
     def open(self) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from conftest import Database, MovedClock
     from igrs_ras.storage.store import Transaction
+    from postgres import PostgresCluster
     from sqlalchemy import Connection
 
 
@@ -323,6 +324,44 @@ async def test_a_reading_job_with_a_wrong_statement_is_no_trouble_of_the_databas
         with contextlib.suppress(Exception):
             await store.read(job)
         assert store.failing_since is None
+
+
+async def test_a_read_that_takes_too_long_is_not_ready(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Gate()
+
+    def slow(_connection: Connection) -> None:
+        gate.entered.set()
+        gate.wait()
+
+    with monkeypatch.context() as hasty:
+        hasty.setattr(store_module, "PATIENCE", 0.05)
+        with pytest.raises(Refused) as refused:
+            await store.read(slow)
+    assert refused.value.status is Status.NOT_READY
+    assert is_failing(store)
+    gate.open()
+    assert await store.probe()
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+async def test_readers_find_their_way_back_to_a_database_that_was_gone(
+    store: Store, cluster: PostgresCluster
+) -> None:
+    await store.write(new_user)
+    cluster.stop()
+    for _ in range(2):
+        with pytest.raises(Refused) as refused:
+            await store.read(lambda connection: count(connection, users))
+        assert refused.value.status is Status.NOT_READY
+        with pytest.raises(Refused):
+            await store.write(new_user)
+    assert is_failing(store)
+    assert not await store.probe()
+    cluster.start()
+    assert await store.probe()
+    assert await store.read(lambda connection: count(connection, users)) == 1
 
 
 async def test_an_entry_for_no_site_fails_its_own_job_only(store: Store) -> None:
