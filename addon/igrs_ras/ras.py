@@ -80,6 +80,7 @@ class Ras:
         # Without a Supervisor there is no ingress, and nobody could be told from it.
         self._ingress_peer = ingress_peer or (SUPERVISOR if os.environ.get(TOKEN_VARIABLE) else "")
         self.draining = False
+        self.told_no_address = False
         self.ports: dict[Listener, int] = {}
         self.store: Store
         self.identity: ServerIdentity

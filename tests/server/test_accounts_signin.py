@@ -298,9 +298,9 @@ async def test_case_29_unknown_accounts_cost_the_same_work(
             work.append("write")
         return await write(job)
 
-    async def seen_verify(stored: Any, password: str) -> Any:
+    async def seen_verify(stored: Any, password: str, **how: Any) -> Any:
         work.append("argon2")
-        return await verify(stored, password)
+        return await verify(stored, password, **how)
 
     async def cost(email: str) -> list[str]:
         work.clear()

@@ -22,6 +22,7 @@ from igrs_ras.wire import new_id
 
 if TYPE_CHECKING:
     from webauthn.helpers.structs import PublicKeyCredentialDescriptor
+    from webauthn.registration.verify_registration_response import VerifiedRegistration
 
     from igrs_ras.ras import Ras
     from igrs_ras.storage.store import Transaction
@@ -113,8 +114,8 @@ class Passkeys:
         )
         return _json(options)
 
-    async def register(self, user: str, session: str, name: str, credential: Json) -> str:
-        """Check the answer to `creation_options` and store the passkey; return its id. Raises Refused(WRONG_CODE)."""
+    async def check(self, session: str, credential: Json) -> VerifiedRegistration:
+        """Check the answer to `creation_options`; return what `store` stores of it. Raises Refused(WRONG_CODE)."""
         from webauthn import verify_registration_response  # noqa: PLC0415  see above
 
         self._needed()
@@ -131,6 +132,15 @@ class Passkeys:
             raise Refused(Status.WRONG_CODE) from error
         if len(made.credential_id) > CREDENTIAL_BYTES:
             raise Refused(Status.WRONG_CODE)
+        return made
+
+    def store(self, tx: Transaction, user: str, name: str, made: VerifiedRegistration) -> str:
+        """Store a passkey that was checked, in a job; return its id. Raises Refused(NOT_PERMITTED, EXISTS)."""
+        if len(_credentials(tx, user)) >= PASSKEYS:
+            raise Refused(Status.NOT_PERMITTED, "too many passkeys")
+        same = select(passkeys.c.id).where(passkeys.c.credential == made.credential_id)
+        if tx.execute(same).first():
+            raise Refused(Status.EXISTS)
         identifier = new_id()
         row = {
             "credential": made.credential_id,
@@ -139,8 +149,9 @@ class Passkeys:
             "public_key": made.credential_public_key,
             "sign_count": made.sign_count,
             "name": name,
+            "created": tx.now,
         }
-        await self._ras.store.write(lambda tx: _store(tx, row))
+        tx.execute(passkeys.insert(), row)
         return identifier
 
     async def verify(self, user: str, session: str, credential: Json) -> bool:
@@ -230,14 +241,6 @@ def _find(tx: Transaction, user: str, credential: Json) -> Row[Any] | None:
     return tx.execute(
         select(passkeys).where(passkeys.c.credential == identifier, passkeys.c.user == user)
     ).first()
-
-
-def _store(tx: Transaction, row: Json) -> None:
-    if len(_credentials(tx, row["user"])) >= PASSKEYS:
-        raise Refused(Status.NOT_PERMITTED, "too many passkeys")
-    if tx.execute(select(passkeys.c.id).where(passkeys.c.credential == row["credential"])).first():
-        raise Refused(Status.EXISTS)
-    tx.execute(passkeys.insert(), {**row, "created": tx.now})
 
 
 def _count(tx: Transaction, key: Row[Any], count: int) -> bool:

@@ -26,6 +26,9 @@ SHORTEST_ALONE = 15  # without a second factor
 LONGEST = 256
 RUNNING = 2  # with 19 MiB each
 WAITING = 16
+SPARE = (
+    4  # of those, which strangers do not get: a flood of them leaves room for who was here before
+)
 
 Password = Annotated[
     str, msgspec.Meta(min_length=1, max_length=LONGEST, description="up to 256 characters")
@@ -108,18 +111,23 @@ class Passwords:
         text = normal(password)
         return await self._run(lambda: HASHER.hash(text))
 
-    async def verify(self, stored: str | None, password: str) -> tuple[bool, str | None]:
+    async def verify(
+        self, stored: str | None, password: str, *, stranger: bool = False
+    ) -> tuple[bool, str | None]:
         """Tell whether a password is right, and return a new hash if the stored one has old parameters.
 
         Without a stored one (no account, or none with a password) the same work is done and the answer is no.
-        Raises Refused(SLOW_DOWN).
+        `stranger`: who asks has shown nothing else. Raises Refused(SLOW_DOWN).
         """
         text = normal(password)
         known = stored is not None
-        return await self._run(lambda: _verify(stored or self._nobody, text, known=known))
+        return await self._run(
+            lambda: _verify(stored or self._nobody, text, known=known),
+            spare=SPARE if stranger else 0,
+        )
 
-    async def _run[T](self, work: Callable[[], T]) -> T:
-        if self._taken >= RUNNING + WAITING:
+    async def _run[T](self, work: Callable[[], T], *, spare: int = 0) -> T:
+        if self._taken >= RUNNING + WAITING - spare:
             raise Refused(Status.SLOW_DOWN, retry_after=1)
         loop = asyncio.get_running_loop()
         self._taken += 1

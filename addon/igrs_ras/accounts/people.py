@@ -9,7 +9,7 @@ from igrs_ras.accounts import letters, names, passwords, reset, second
 from igrs_ras.accounts.leftovers import forget
 from igrs_ras.accounts.sessions import member_sites
 from igrs_ras.accounts.signin import require_recent, user_row
-from igrs_ras.accounts.throttle import PROOF, Use, code_uses, give_back
+from igrs_ras.accounts.throttle import CHANGES, PROOF, Use, code_uses, give_back, take
 from igrs_ras.status import Refused, Status
 from igrs_ras.storage.tables import passkeys, users
 
@@ -55,7 +55,11 @@ async def _check_password(ras: Ras, principal: Principal, password: str) -> Row[
     uses = [Use(PROOF, (principal.user,))]
     await ras.throttle.take(uses)
     user = await ras.store.write(lambda tx: user_row(tx, principal.user))
-    right, _ = await ras.passwords.verify(user.password, password)
+    try:
+        right, _ = await ras.passwords.verify(user.password, password)
+    except Refused:
+        await ras.throttle.give_back(uses, made=False)
+        raise
     if not right:
         raise Refused(Status.WRONG_CREDENTIALS)
     await ras.throttle.give_back(uses)
@@ -79,6 +83,7 @@ async def change_password(
         row = user_row(tx, user.id)
         if row.password != user.password or (factor and not second.has_factor(tx.connection, row)):
             raise Refused(Status.WRONG_CREDENTIALS)  # something else changed meanwhile
+        take(tx, [Use(CHANGES, (user.id,))])
         reset.set_password(ras, tx, user.id, stored, keep=principal.session)
         return ras.sessions.renew(tx, principal.session, bearer=bearer)
 
@@ -93,6 +98,8 @@ def _tell(ras: Ras, user: Row[Any], letter: letters.Letter) -> None:
 
 
 def _audit(tx: Transaction, user: str, what: str) -> None:
+    """Write a change into the audit of each of the user's homes. Raises Refused(TOO_MANY_ATTEMPTS)."""
+    take(tx, [Use(CHANGES, (user,))])
     for site in member_sites(tx, user):
         tx.audit(site, what, user=user)
 
@@ -187,13 +194,17 @@ async def add_passkey(
     """
     name = names.display_name(name)
     await ras.store.write(lambda tx: _may_have_factor(require_recent(tx, principal)))
-    identifier = await ras.passkeys.register(principal.user, principal.session, name, credential)
+    made = await ras.passkeys.check(principal.session, credential)
 
-    def job(tx: Transaction) -> tuple[Row[Any], list[str]]:
-        _audit(tx, principal.user, "second.added")
-        return user_row(tx, principal.user), second.added(tx, principal.user)
+    def job(tx: Transaction) -> tuple[Row[Any], str, list[str]]:
+        # Again in the job that stores it: the session may have ended while the answer was checked.
+        user = require_recent(tx, principal)
+        _may_have_factor(user)
+        identifier = ras.passkeys.store(tx, user.id, name, made)
+        _audit(tx, user.id, "second.added")
+        return user, identifier, second.added(tx, user.id)
 
-    user, codes = await ras.store.write(job)
+    user, identifier, codes = await ras.store.write(job)
     _tell(ras, user, letters.second_step_added())
     return identifier, codes
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Row, delete, select
 
 from igrs_ras.accounts import letters, mailcodes, names, passwords, second
-from igrs_ras.accounts.sessions import member_sites
+from igrs_ras.accounts.sessions import known_device, member_sites
 from igrs_ras.accounts.throttle import MAILS, RESETS, Use, code_uses, give_back, guess_uses, take
 from igrs_ras.status import Refused, Status
 from igrs_ras.storage.tables import known_devices, mail_codes, users
@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from igrs_ras.storage.store import Transaction
 
 
-async def request(ras: Ras, email: str, address: str) -> None:
+async def request(ras: Ras, email: str, address: str, device: str) -> None:
     """Mail a code if the address is a confirmed one of an account; the answer does not tell.
+
+    A known device has mails of its own, so that a stranger who asks for some cannot use up the owner's.
 
     Raises:
         Refused: NOT_READY on a server without SMTP, TOO_MANY_ATTEMPTS.
@@ -31,14 +33,17 @@ async def request(ras: Ras, email: str, address: str) -> None:
         raise Refused(Status.NOT_READY, "the server sends no mail: ask its operator for a code")
 
     def job(tx: Transaction) -> str | None:
-        take(tx, [Use(MAILS, ("reset", email))] + ([Use(RESETS, (address,))] if address else []))
-        user = tx.execute(
+        user: str | None = tx.execute(
             select(users.c.id).where(
                 users.c.email == email,
                 users.c.email_verified.is_not(None),
                 users.c.password.is_not(None),
             )
         ).scalar()
+        known = known_device(tx, user, device)
+        # Of a known device only its own mails count: strangers may come from the same address.
+        by_address = [Use(RESETS, (address,))] if address and not known else []
+        take(tx, [Use(MAILS, ("reset", email, known)), *by_address])
         return mailcodes.issue(tx, user, "reset", email) if user else None
 
     code = await ras.store.write(job)
@@ -47,7 +52,7 @@ async def request(ras: Ras, email: str, address: str) -> None:
 
 
 async def finish(
-    ras: Ras, *, email: str, code: str, password: str, step: Step | None, address: str
+    ras: Ras, *, email: str, code: str, password: str, step: Step | None, address: str, device: str
 ) -> None:
     """Set a new password.
 
@@ -56,9 +61,10 @@ async def finish(
             password that is too weak, TOO_MANY_ATTEMPTS, SLOW_DOWN.
     """
     email = names.email(email)
-    guesses = guess_uses("reset", address)
 
     def begin(tx: Transaction) -> tuple[Row[Any], bool] | None:
+        account = tx.execute(select(users.c.id).where(users.c.email == email)).scalar()
+        guesses = guess_uses("reset", address, known_device(tx, account, device))
         take(tx, guesses)
         row = mailcodes.find(tx, "reset", code, mail_codes.c.email == email)
         user = row and tx.execute(select(users).where(users.c.id == row.user)).first()
@@ -82,7 +88,12 @@ async def finish(
         row = tx.execute(select(users).where(users.c.id == user.id)).first()
         if row is None or mailcodes.redeem(tx, "reset", code, mail_codes.c.user == row.id) is None:
             raise Refused(Status.WRONG_CODE)
-        if second.has_factor(tx.connection, row) and (step is None or not _shown(tx, row, step)):
+        present = second.has_factor(tx.connection, row)
+        if present and (step is None or not _shown(tx, row, step)):
+            raise Refused(Status.WRONG_CODE)
+        if (
+            factor and not present
+        ):  # removed meanwhile: the password may be too short to stand alone
             raise Refused(Status.WRONG_CODE)
         give_back(tx, uses)
         set_password(ras, tx, row.id, stored)

@@ -48,8 +48,11 @@ _TOKEN_LENGTH = len(secrets.token_urlsafe(32))
 
 
 def token_hash(token: str) -> bytes:
-    """Return what is stored of a token. It has 256 random bits, so a plain hash says nothing about it."""
-    return hashlib.sha256(token.encode()).digest()
+    """Return what is stored of a token. It has 256 random bits, so a plain hash says nothing about it.
+
+    A header may hold bytes that are no UTF-8, which aiohttp gives as half surrogates: no token, but no fault either.
+    """
+    return hashlib.sha256(token.encode(errors="surrogateescape")).digest()
 
 
 def member_sites(tx: Transaction, user: str) -> list[str]:

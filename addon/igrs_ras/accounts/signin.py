@@ -7,7 +7,16 @@ from sqlalchemy import Row, select
 
 from igrs_ras.accounts import letters, mailcodes, names, second
 from igrs_ras.accounts.sessions import is_recent, known_device
-from igrs_ras.accounts.throttle import MAILS, PROOF, Use, code_uses, give_back, sign_in_uses, take
+from igrs_ras.accounts.throttle import (
+    CHANGES,
+    MAILS,
+    PROOF,
+    Use,
+    code_uses,
+    give_back,
+    sign_in_uses,
+    take,
+)
 from igrs_ras.status import Refused, Status
 from igrs_ras.storage.tables import mail_codes, sessions, users
 from igrs_ras.wire import new_id
@@ -68,23 +77,25 @@ async def sign_in(
     """
     account = names.email(email)
 
-    def begin(tx: Transaction) -> tuple[Row[Any] | None, list[Use]]:
+    def begin(tx: Transaction) -> tuple[Row[Any] | None, list[Use], bool]:
         user = tx.execute(select(users).where(users.c.email == account)).first()
         known = known_device(tx, user.id if user else None, device)
         uses = sign_in_uses(account, address, known)
         take(tx, uses)
-        return user, uses
+        return user, uses, not known
 
     try:
-        user, uses = await ras.store.write(begin)
+        user, uses, stranger = await ras.store.write(begin)
     except Refused as refused:
         if refused.status is Status.TOO_MANY_ATTEMPTS:
             ras.metrics.sign_in("throttled")
         raise
     try:
-        right, better = await ras.passwords.verify(user.password if user else None, password)
+        right, better = await ras.passwords.verify(
+            user.password if user else None, password, stranger=stranger
+        )
     except Refused:
-        await ras.throttle.give_back(uses)
+        await ras.throttle.give_back(uses, made=False)
         raise
     if user is None or not right:
         ras.metrics.sign_in("wrong")
@@ -100,12 +111,20 @@ async def sign_in(
         if better:
             tx.execute(users.update().where(users.c.id == row.id).values(password=better))
         needed, ways = second.methods(ras, tx.connection, row)
+        if not needed:
+            take(tx, [Use(CHANGES, (row.id,))])
         session = new_id()
         token = ras.sessions.create(tx, row.id, kind, not needed, session=session, proven=True)
         known = "" if needed else ras.sessions.remember_device(tx, row.id, device)
         return SignedIn(row.id, session, token, not needed, needed, ways, known)
 
-    signed = await ras.store.write(finish)
+    try:
+        signed = await ras.store.write(finish)
+    except Refused as refused:
+        if refused.status is Status.TOO_MANY_ATTEMPTS:  # of right ones
+            await ras.throttle.give_back(uses)
+            ras.metrics.sign_in("throttled")
+        raise
     ras.metrics.sign_in("done" if signed.full else "second_step")
     return signed
 
@@ -162,6 +181,7 @@ async def second_step(
         if not (passkey or _shown(tx, user, principal.session, step)):
             return None
         give_back(tx, uses)
+        take(tx, [Use(CHANGES, (user.id,))])
         token = ras.sessions.renew(tx, principal.session, bearer=bearer, completed=True)
         known = ras.sessions.remember_device(tx, user.id, device)
         return SignedIn(user.id, principal.session, token, True, True, [], known)
@@ -198,7 +218,11 @@ async def prove(ras: Ras, principal: Principal, step: Step, *, bearer: bool) -> 
     user = await ras.store.write(lambda tx: user_row(tx, principal.user))
     right = False
     if step.method == "password":
-        right, _ = await ras.passwords.verify(user.password, step.text)
+        try:
+            right, _ = await ras.passwords.verify(user.password, step.text)
+        except Refused:
+            await ras.throttle.give_back(uses, made=False)
+            raise
     elif step.method == "passkey":
         right = await ras.passkeys.verify(principal.user, principal.session, step.credential)
 

@@ -2,8 +2,8 @@
 
 Two rules. A *delay* lets some failures pass, then asks for a pause that doubles with each further one, and forgets
 after a quiet time. A *quota* lets so many through in a window. An attempt is counted before it is checked and given
-back when it was right, so that many at once do not slip through; one that is refused is not counted, so that
-hammering does not keep a door shut.
+back when it was right or was not made, so that many at once do not slip through; one that is refused is not counted,
+so that hammering does not keep a door shut.
 
 Who is counted: a browser that signed in before (known device) by account and device alone; everybody else by account
 and address, by address, and by account. So one address cannot try many accounts, many addresses cannot try one
@@ -31,6 +31,7 @@ DAY = 24 * HOUR
 
 PURGE_SECONDS = 60.0
 ROWS = 100_000
+KEPT = b"\x01"  # the first byte of buckets that a stranger's many others do not push out
 # A clock that was set back by more than this makes a count worthless: it would block for as long as the step.
 BACKWARDS = MINUTE
 
@@ -103,6 +104,12 @@ PROOF = Quota("proof", 10, HOUR)  # a password or code again, within a session
 CODES = Quota("codes", 10, HOUR)
 CODES_A_DAY = Quota("codes day", 30, DAY)
 CONFIRMATIONS = Quota("confirmations", 100, HOUR)  # of one address, by everybody together
+# Of whatever addresses: who may try any must not fill the table.
+CONFIRMERS = Quota("confirmers", 60, HOUR)
+CONFIRMERS_UNKNOWN = Quota("confirmers unknown", 1000, HOUR)
+CHANGES = Quota(
+    "changes", 120, HOUR
+)  # sign-ins and changes of one account: each is written into its homes' audit
 MAILS = Quota("mails", 3, HOUR)
 REGISTRATIONS = Quota("registrations", 20, HOUR)
 RESETS = Quota("resets", 10, HOUR)
@@ -121,11 +128,19 @@ class Use:
 
     @property
     def bucket(self) -> bytes:
-        """The bucket's name in the table: nothing can be read from it."""
+        """The bucket's name in the table: nothing can be read from it, but whether it may make room for others."""
         parts = (self.rule.name, *self.key)
-        return hashlib.sha256(
+        digest = hashlib.sha256(
             b"".join(len(p.encode()).to_bytes(4) + p.encode() for p in parts)
         ).digest()
+        return (KEPT if self._kept else b"\x00") + digest[1:]
+
+    @property
+    def _kept(self) -> bool:
+        # Of users only, so they are few, and what they guard has few possible values.
+        return self.rule is PROOF or (
+            self.rule in (CODES, CODES_A_DAY) and self.key[:1] != ("verify",)
+        )
 
 
 def sign_in_uses(account: str, address: str, device: str) -> list[Use]:
@@ -147,11 +162,17 @@ def confirm_uses(email: str, caller: str) -> list[Use]:
 
     By caller, so that a stranger cannot keep somebody from confirming his own address.
     """
-    return [*code_uses("verify", email, caller), Use(CONFIRMATIONS, (email,))]
+    every = Use(CONFIRMERS, (caller,)) if caller else Use(CONFIRMERS_UNKNOWN, ())
+    return [*code_uses("verify", email, caller), Use(CONFIRMATIONS, (email,)), every]
 
 
-def guess_uses(purpose: str, address: str) -> list[Use]:
-    """Return what a try of an 80-bit code counts for; give it back when the code was right."""
+def guess_uses(purpose: str, address: str, device: str = "") -> list[Use]:
+    """Return what a try of an 80-bit code counts for; give it back when the code was right.
+
+    `device` is empty unless it is known for the account.
+    """
+    if device:
+        return [Use(CODE_GUESSES, (purpose, "device", device))]
     return [
         Use(CODE_GUESSES, (purpose, address)) if address else Use(CODE_GUESSES_UNKNOWN, (purpose,))
     ]
@@ -181,9 +202,9 @@ class Throttle:
         """Count an attempt. Raises Refused(TOO_MANY_ATTEMPTS), and then counts nothing."""
         await self._ras.store.write(lambda tx: take(tx, uses))
 
-    async def give_back(self, uses: Sequence[Use]) -> None:
+    async def give_back(self, uses: Sequence[Use], *, made: bool = True) -> None:
         """The attempt was right, or was not made."""
-        await self._ras.store.write(lambda tx: give_back(tx, uses))
+        await self._ras.store.write(lambda tx: give_back(tx, uses, made=made))
 
 
 def take(tx: Transaction, uses: Sequence[Use]) -> None:
@@ -211,10 +232,18 @@ def take(tx: Transaction, uses: Sequence[Use]) -> None:
             tx.execute(throttle.insert(), {"bucket": bucket, **values})
 
 
-def give_back(tx: Transaction, uses: Sequence[Use]) -> None:
-    """Take an attempt back within a job. What counts one person's own failures (pair, device) begins anew."""
+def give_back(tx: Transaction, uses: Sequence[Use], *, made: bool = True) -> None:
+    """Take an attempt back within a job. What counts one person's own failures (pair, device) begins anew.
+
+    `made`: false if the attempt was not made after all, which says nothing of those before it.
+    """
     for use in uses:
-        if use.rule in (PAIR, DEVICE):
+        own = use.rule in (PAIR, DEVICE)
+        if own and not made:
+            tx.execute(
+                delete(throttle).where(throttle.c.bucket == use.bucket, throttle.c.count <= 1)
+            )
+        if own and made:
             tx.execute(delete(throttle).where(throttle.c.bucket == use.bucket))
         else:
             tx.execute(
@@ -227,7 +256,13 @@ def give_back(tx: Transaction, uses: Sequence[Use]) -> None:
 def purge(tx: Transaction, rows: int = ROWS) -> None:
     """Delete what no longer matters; of too many rows those with the fewest failures, which tell the least."""
     tx.execute(delete(throttle).where(throttle.c.until <= tx.now))
-    over = tx.execute(select(func.count()).select_from(throttle)).scalar_one() - rows
+    free = throttle.c.bucket < KEPT
+    over = tx.execute(select(func.count()).select_from(throttle).where(free)).scalar_one() - rows
     if over > 0:
-        least = select(throttle.c.bucket).order_by(throttle.c.count, throttle.c.until).limit(over)
+        least = (
+            select(throttle.c.bucket)
+            .where(free)
+            .order_by(throttle.c.count, throttle.c.until)
+            .limit(over)
+        )
         tx.execute(delete(throttle).where(throttle.c.bucket.in_(least)))

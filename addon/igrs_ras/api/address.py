@@ -46,8 +46,8 @@ def caller(peer: str, forwarded: Iterable[str], proxies: list[Network]) -> tuple
     """Return (the caller's prefix for limits, whether TLS or loopback stands before us).
 
     The rightmost hop that is no configured proxy counts, so a client that writes X-Forwarded-For itself gains nothing.
-    An IPv6 caller is its /64. Empty when the peer is private and no proxy is configured: then everybody shares one
-    address, and a limit on it would let one lock out all.
+    An IPv6 caller is its /64. Empty when the peer is private and no proxy is configured, or the proxy does not say who
+    called: then everybody shares one address, and a limit on it would let one lock out all.
     """
     address = parse(peer)
     if address is None:
@@ -56,12 +56,9 @@ def caller(peer: str, forwarded: Iterable[str], proxies: list[Network]) -> tuple
         hops = [hop for line in forwarded for hop in line.split(",")]
         for hop in reversed(hops):
             found = parse(hop)
-            if found is None:
-                break
-            address = found
-            if not within(found, proxies):
-                break
-        return prefix(address), True
+            if found is None or not within(found, proxies):
+                return prefix(found) if found is not None else "", True
+        return "", True
     if not proxies and within(address, PRIVATE):
         return "", address.is_loopback
     return prefix(address), False

@@ -153,6 +153,8 @@ class _Endpoint:
         route = self._route
         if request.headers.get(hdrs.CONTENT_ENCODING):
             raise Refused(Status.MALFORMED, "compressed bodies are not read")
+        if not request.headers.get(hdrs.SEC_WEBSOCKET_KEY, "").isascii():
+            raise Refused(Status.MALFORMED, "Sec-WebSocket-Key")  # aiohttp fails on it
         query = self._query(request)
         principal = await self._principal(request)
         self._may_call(principal)
@@ -254,7 +256,14 @@ class _Endpoint:
 
     def _address(self, request: web.Request) -> str:
         forwarded = request.headers.getall(hdrs.X_FORWARDED_FOR, [])
-        return address.caller(_peer(request), forwarded, self._ras.settings.proxies)[0]
+        found, _ = address.caller(_peer(request), forwarded, self._ras.settings.proxies)
+        if not found and self._listener is Listener.PUBLIC and not self._ras.told_no_address:
+            self._ras.told_no_address = True
+            _LOGGER.warning(
+                "callers cannot be told apart by their address, so guessing is not limited by it: they come from a"
+                " private network. If a proxy stands there, name it in trusted_proxies, and let it send X-Forwarded-For"
+            )
+        return found
 
 
 def _peer(request: web.Request) -> str:

@@ -362,7 +362,7 @@ async def begin_passkey(call: Call[None]) -> PasskeyOptions:
     summary="Add a passkey",
     body=PasskeyBody,
     answer=PasskeyAdded,
-    statuses=(*_PROVEN, Status.WRONG_CODE, Status.EXISTS),
+    statuses=(*_PROVEN, Status.WRONG_CODE, Status.EXISTS, Status.TOO_MANY_ATTEMPTS),
     example={
         "name": "phone",
         "credential": {"id": "…", "rawId": "…", "type": "public-key", "response": {}},

@@ -8,7 +8,7 @@ from igrs_ras.accounts import register, reset
 from igrs_ras.accounts.passwords import Password
 from igrs_ras.accounts.signin import Step
 from igrs_ras.api.route import Call, Table, Who
-from igrs_ras.api.sessions import Code, Email
+from igrs_ras.api.sessions import Code, Email, shown_device
 from igrs_ras.status import Refused, Status
 from igrs_ras.wire import Answer, Body
 
@@ -117,7 +117,7 @@ async def confirm_email(call: Call[ConfirmBody]) -> None:
 )
 async def request_reset(call: Call[ResetBody]) -> None:
     """Mail a code if the address is the confirmed one of an account. The answer is the same in any case."""
-    await reset.request(call.ras, call.body.email, call.address)
+    await reset.request(call.ras, call.body.email, call.address, shown_device(call))
 
 
 @table.add(
@@ -144,4 +144,5 @@ async def finish_reset(call: Call[ResetDoneBody]) -> None:
         password=body.password,
         step=step,
         address=call.address,
+        device=shown_device(call),
     )
