@@ -212,9 +212,13 @@ def configure(settings: Settings, stream: TextIO | None = None) -> None:
 
 
 def _worth_reading(record: logging.LogRecord) -> bool:
-    """Leave out that somebody sent what is no HTTP: anybody may, as often as they like, and it is answered with 400."""
+    """Leave out that somebody sent what is no HTTP: anybody may, as often as they like, and it is answered with 400.
+
+    UnicodeEncodeError: an Expect header that is no UTF-8, which aiohttp wants to repeat. Faults of the server's own
+    code never come here: the border has caught them.
+    """
     error = record.exc_info[1] if record.exc_info else None
-    return not isinstance(error, HttpProcessingError)
+    return not isinstance(error, HttpProcessingError | UnicodeEncodeError)
 
 
 def _uncaught(kind: type[BaseException], error: BaseException, place: TracebackType | None) -> None:

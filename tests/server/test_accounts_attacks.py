@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from authenticator import Authenticator
-from conftest import Api, Database, MovedClock, base_of, make_settings
+from conftest import Api, Database, MovedClock, base_of, eventually, make_settings
 from folk import EMAIL, OTHER, PASSWORD, Browser, Mailbox, browser_of, registered, rows, with_mail
 from igrs_ras.accounts import throttle as limits
 from igrs_ras.api.route import Listener
@@ -90,6 +90,26 @@ async def test_bytes_that_are_no_utf8_in_a_header_are_no_fault_and_fill_no_log(
     }
     assert found == {"user": 401, "gateway": 401, "cookie": 401, "device": 401, "socket": 400}
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+async def test_who_goes_away_within_a_request_fills_no_log(
+    ras: Ras, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "igrs_ras.logs.request")
+    _, writer = await asyncio.open_connection("127.0.0.1", ras.ports[Listener.PUBLIC])
+    writer.write(
+        b"POST /api/v1/sessions HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 198.51.100.7\r\n"
+        b'Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"email": '
+    )
+    await writer.drain()
+    await eventually(lambda: any(one.busy for guard in ras._guards for one in _open(guard)))
+    writer.close()
+    await eventually(lambda: [one for one in caplog.records if one.getMessage() == "request"])
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+def _open(guard: Any) -> list[Any]:
+    return list(guard._connections.values())
 
 
 async def test_a_full_queue_for_passwords_forgives_no_wrong_ones(

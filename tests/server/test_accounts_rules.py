@@ -78,7 +78,21 @@ def test_an_address_never_holds_what_could_add_a_header(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", "   ", "a" * 101, "Al\x07ma", "Alma\u202eevil", "\u200b", "a\x1b[31m"]
+    "name",
+    [
+        "",
+        "   ",
+        "a" * 101,
+        "Al\x07ma",
+        "Alma\u202eevil",
+        "\u200b",
+        "a\x1b[31m",
+        "\u200d",
+        "Alma\u200c",
+        "\u3164",
+        "Alma\u2800",
+        "\u0301\ufe0f",
+    ],
 )
 def test_a_name_that_does_not_show_as_it_is_is_refused(name: str) -> None:
     with pytest.raises(Refused):
@@ -88,6 +102,8 @@ def test_a_name_that_does_not_show_as_it_is_is_refused(name: str) -> None:
 def test_a_name_is_one_line() -> None:
     assert names.display_name("  Alma \n Berg ") == "Alma Berg"
     assert names.display_name("👩‍👧 Zoë") == "👩‍👧 Zoë"
+    assert names.display_name("می‌خواهم") == "می‌خواهم"
+    assert names.display_name("❤️") == "❤️"
 
 
 @pytest.mark.parametrize(

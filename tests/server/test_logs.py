@@ -228,7 +228,8 @@ def test_the_level_counts_for_the_server_and_libraries_speak_up_only_to_warn(
 
 def test_what_is_no_http_fills_no_log(stream: io.StringIO) -> None:
     logs.configure(Settings(), stream)
-    for error in (BadHttpMessage("hunter2"), ValueError("hunter2")):
+    header = UnicodeEncodeError("utf-8", "\udcff", 0, 1, "an Expect that is no UTF-8")
+    for error in (BadHttpMessage("hunter2"), header, ValueError("hunter2")):
         logging.getLogger("aiohttp.server").error("Error handling request", exc_info=error)
     (line,) = lines(stream)
     assert line["exception"][0]["type"] == "ValueError"

@@ -13,6 +13,10 @@ NAME_LENGTH = 100
 # RFC 5322's dot-atom. Quoted local parts and SMTPUTF8 are left out: hardly any mailbox has one, and both have been
 # ways to smuggle something into headers.
 _LOCAL = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
+# What shows nothing though Unicode does not count it as a control: fillers of Hangul and Braille, and what ignores itself.
+_BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
+_JOINERS = "\u200c\u200d"  # they make emoji and Indic and Persian writing what they are
+
 _DOMAIN = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+")
 
 
@@ -43,9 +47,14 @@ def display_name(text: str, field: str = "name") -> str:
     text = " ".join(unicodedata.normalize("NFC", text).split())
     if not 1 <= len(text) <= NAME_LENGTH:
         raise Refused(Status.MALFORMED, f"{field} must have 1 to {NAME_LENGTH} characters")
+    if text.strip(_JOINERS) != text or all(unicodedata.category(c)[0] == "M" for c in text):
+        raise Refused(Status.MALFORMED, f"{field} has a character that cannot be shown")
     for character in text:
         kind = unicodedata.category(character)
-        # Joiners make emoji and Indic and Persian writing what they are.
-        if kind in ("Cc", "Cs", "Co", "Cn") or (kind == "Cf" and character not in "\u200c\u200d"):
+        if (
+            kind in ("Cc", "Cs", "Co", "Cn")
+            or (kind == "Cf" and character not in _JOINERS)
+            or character in _BLANK
+        ):
             raise Refused(Status.MALFORMED, f"{field} has a character that cannot be shown")
     return text

@@ -95,6 +95,9 @@ class _Border:
             response = refusal(
                 Refused(Status.NOT_FOUND if error.status == 404 else Status.MALFORMED)
             )
+        except ConnectionError:
+            # Who asked went away within the request, as anybody may as often as they like: no fault and no line.
+            response = refusal(Refused(Status.MALFORMED))
         except Exception:
             # The traceback is for the operator; the caller learns only that it happened.
             _LOGGER.exception("a request failed", extra={"request_id": request_id(request)})
