@@ -126,13 +126,24 @@ def loads(data: bytes | str) -> Any:
     return value
 
 
+def _without_values(text: str) -> str:
+    """Return what msgspec says, e.g. "Expected `int`, got `str` - at `$.ttl_ms`", without the two things of the sender.
+
+    It repeats the name of an unknown field and a value that is none of a few allowed ones: perhaps a misplaced password.
+    """
+    if text.startswith("Object contains unknown field"):
+        return "Object contains unknown field"
+    if text.startswith("Invalid enum value"):
+        return f"Invalid enum value - at {text.rpartition(' - at ')[2]}"
+    return text
+
+
 def convert[T](value: Any, kind: type[T]) -> T:
     """Make a Body of read JSON. Raises Refused(MALFORMED), which names the field and never its value."""
     try:
         return msgspec.convert(value, kind, strict=True)
     except msgspec.ValidationError as error:
-        # msgspec says e.g. "Expected `int`, got `str` - at `$.ttl_ms`": types and names, no values.
-        raise Refused(Status.MALFORMED, str(error)) from error
+        raise Refused(Status.MALFORMED, _without_values(str(error))) from error
 
 
 def decode[T](data: bytes | str, kind: type[T]) -> T:
