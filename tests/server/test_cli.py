@@ -68,6 +68,7 @@ def environment(database: Database, monkeypatch: pytest.MonkeyPatch) -> pytest.M
     for name in list(os.environ):
         if name.startswith("IGRS_"):
             monkeypatch.delenv(name)
+    monkeypatch.setattr(backup, "SCRYPT_N", 2**8)  # a test has no time for 64 MiB per passphrase
     monkeypatch.setenv("IGRS_RAS_DATA", str(database.folder))
     monkeypatch.setenv("IGRS_RAS_LISTEN", "")
     monkeypatch.setenv("IGRS_RAS_METRICS_LISTEN", "")

@@ -158,7 +158,7 @@ async def test_a_sqlite_database_is_copied_before_it_is_migrated(
 def test_the_newest_three_copies_are_kept(
     database: Database, settings: Settings, engine: Engine
 ) -> None:
-    (database.folder / "ras.sqlite3.1.0001.part").write_bytes(b"left by a crash")
+    (database.folder / "ras.1.0001.part").write_bytes(b"left by a crash")
     for _ in range(5):
         migrate.copy_sqlite(database.folder / "ras.sqlite3", settings.folder, SCHEMA)
     names = [path.name for path in copies(database.folder)]

@@ -167,9 +167,9 @@ def copy_sqlite(database: Path, folder: Path, revision: str) -> Path:
             f"{free // 2**20} MiB are free and migrating needs {needed // 2**20 + 1} MiB:"
             " make room in the data folder, then start again"
         )
-    copy = folder / f"{database.name}.{time.time_ns() // 1_000_000}.{revision}.copy"
+    copy = folder / f"{database.stem}.{time.time_ns() // 1_000_000}.{revision}.copy"
     part = copy.with_suffix(".part")
-    for left in folder.glob(f"{database.name}.*.part"):
+    for left in folder.glob(f"{database.stem}.*.part"):
         left.unlink()
     os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     with contextlib.closing(sqlite3.connect(database, isolation_level=None)) as source:
@@ -177,7 +177,7 @@ def copy_sqlite(database: Path, folder: Path, revision: str) -> Path:
     sync(part)
     part.rename(copy)
     sync(folder)
-    copies = sorted(folder.glob(f"{database.name}.*.copy"))
+    copies = sorted(folder.glob(f"{database.stem}.*.copy"))
     for old in copies[:-COPIES]:
         old.unlink()
     return copy
