@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 REVOKED, COPY = 4403, 4409
 OUT_OF_TIME, REFUSED_BY_LOCK = 33, 36
+LINK = 5.0  # seconds that a command waits for the link
 STATES = 60.0  # seconds after which the state of a followed lock is sent again
 FRESH = 4 * HEARTBEAT  # seconds for which the server's time is trusted
 
@@ -50,6 +51,7 @@ class Gateway:
         self._secret = bytes.fromhex(state["secret"])  # of which the stand-in locks' keys are made
         self._longest_wait = longest_wait
         self._followed: list[str] = []
+        self._linked = asyncio.Event()  # connected, and the lists are in line
         self._why_not = ""  # what was said last about the missing link
         self._stop = asyncio.Event()
         self.home.store = self._store
@@ -95,6 +97,7 @@ class Gateway:
             say("connected" + (": the server was put back from a copy" * home.restored))
             self._why_not = ""
             await home.fetch_audit()
+            self._linked.set()
             await self._until_ended()
         except InvalidSignature as error:
             raise ProgramError("the server does not prove the key that was pinned") from error
@@ -104,6 +107,7 @@ class Gateway:
             if (why := explain(error)) != self._why_not:
                 say(f"not connected: {why}")
             self._why_not = why
+        self._linked.clear()
         if home.connected:
             await home.peer.close()
         if not self._stop.is_set():
@@ -170,6 +174,8 @@ class Gateway:
     async def _command(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             asked = json.loads(await reader.readline())
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._linked.wait(), LINK)
             answer = await self.verbs[asked.pop("verb")](**asked)
         except (ProgramError, Denied, Closed, TimeoutError, aiohttp.ClientError) as error:
             answer = {"error": explain(error)}
@@ -221,9 +227,12 @@ class Gateway:
         return {"withdrawn": invitation}
 
     async def register_lock(self, device: str) -> dict[str, Any]:
-        """Register a lock."""
+        """Register a lock; owners may use it at once."""
         await self._token()
         await self.home.register_lock(device)
+        for user, member in list(self.home.members.items()):
+            if member.role == "owner":
+                await self.home.set_member(user, "owner", [*member.locks, device])
         return {"registered": device}
 
     async def remove_lock(self, device: str) -> dict[str, Any]:
@@ -272,13 +281,18 @@ async def enrol(file: Path, url: str, code: str, expected: str) -> None:
     show({"site": home.site, "gateway": home.gateway})
 
 
+async def reach(socket: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Open the running gateway's socket; it may have been started just now. Raises ProgramError."""
+    for _ in range(int(LINK / 0.1)):
+        with contextlib.suppress(OSError):
+            return await asyncio.open_unix_connection(socket)
+        await asyncio.sleep(0.1)
+    raise ProgramError("the gateway does not run: home.py run")
+
+
 async def tell(file: Path, verb: str, given: dict[str, Any]) -> None:
     """Let the running gateway do something."""
-    socket = file.with_name(f"{file.name}.socket")
-    try:
-        reader, writer = await asyncio.open_unix_connection(socket)
-    except OSError as error:
-        raise ProgramError("the gateway does not run: home.py run") from error
+    reader, writer = await reach(file.with_name(f"{file.name}.socket"))
     writer.write(json.dumps({"verb": verb, **given}).encode() + b"\n")
     answer = json.loads(await reader.readline() or b'{"error": "the gateway ended"}')
     writer.close()

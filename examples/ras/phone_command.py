@@ -119,9 +119,9 @@ async def relay(file: Path, device: str, text: str) -> None:
     if device not in keys:
         raise ProgramError(f"this client has no key for {device}")
     sealed = stand_in.seal(keys[device], text)
-    print(f"sent: {len(sealed)} sealed bytes")
     try:
         await phone.connect()
+        print(f"message: {len(sealed)} sealed bytes")
         ended, answers = await phone.relay(phone.site, device, sealed)
         ends = [body for body in phone.of_type("relay.state") if body["state"] == ended]
         for body in phone.of_type("relay.state")[:-1]:

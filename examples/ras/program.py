@@ -14,6 +14,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+REASONS = {
+    1012: "it stops or starts again",
+    1013: "it is not ready",
+    4401: "not signed in, or the session ended",
+    4403: "revoked",
+    4409: "somebody else uses the same key",
+}
+
+
 class ProgramError(Exception):
     """Something that a person has to know. The text is one line."""
 
@@ -46,15 +55,11 @@ def explain(error: BaseException) -> str:
     match error:
         case Denied():
             return f"the server refused: {error.message} ({error.status})"
+        case Closed(code=None):
+            return "there is no connection to the server"
         case Closed():
-            reasons = {
-                4401: "not signed in, or the session ended",
-                4403: "revoked",
-                4409: "somebody else uses the same key",
-                1012: "the server stops or starts again",
-                1013: "the server is not ready",
-            }
-            return f"the server closed the connection: {reasons.get(error.code or 0, '')} ({error.code})"
+            reason = REASONS.get(error.code or 0, "it gave no reason")
+            return f"the server closed the connection: {reason} ({error.code})"
         case TimeoutError():
             return "no answer in time"
         case aiohttp.ClientError() | ConnectionError():

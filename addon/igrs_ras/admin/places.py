@@ -70,8 +70,11 @@ async def site_show(ras: Ras, arguments: Arguments) -> dict[str, Any]:
             select(members.c.user, users.c.name, members.c.role, members.c.state)
             .join(users, users.c.id == members.c.user)
             .where(members.c.site == row.id)
+            .order_by(members.c.created, members.c.user)
         )
-        devices = connection.execute(select(locks.c.device).where(locks.c.site == row.id))
+        devices = connection.execute(
+            select(locks.c.device).where(locks.c.site == row.id).order_by(locks.c.device)
+        )
         end = select(func.max(audit.c.i)).where(audit.c.site == row.id)
         signed = select(func.max(checkpoints.c.last)).where(checkpoints.c.site == row.id)
         return _site_data(ras, connection, row) | {
