@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from igrs_ras import wire
 from igrs_ras.api import address, app
-from igrs_ras.api.listen import HANDSHAKE_SECONDS
+from igrs_ras.api.listen import HANDSHAKE_SECONDS, SHARE
 from igrs_ras.api.route import Listener
 from igrs_ras.settings import Settings, SettingsError, check, load
 from igrs_ras.status import Refused, Status
@@ -165,6 +165,28 @@ async def test_connections_beyond_the_limit_are_closed_and_free_places_used_agai
             return False
 
     await eventually(served)
+
+
+async def test_one_caller_has_a_part_of_the_connections_only(
+    database: Database, start_ras: Callable[[Settings], Awaitable[Ras]]
+) -> None:
+    # With a proxy configured, whoever comes past it counts by address.
+    ras = await start_ras(make_settings(database, sockets=24, trusted_proxies=["192.0.2.1"]))
+    port = ras.ports[Listener.PUBLIC]
+    held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(24 // SHARE)]
+    reader, _ = await asyncio.open_connection("127.0.0.1", port)
+    with contextlib.suppress(ConnectionResetError):
+        assert await asyncio.wait_for(reader.read(), 5) == b""
+    held.pop()[1].close()
+
+    async def admitted() -> bool:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        with contextlib.suppress(ConnectionResetError):
+            return b"200 OK" in await asyncio.wait_for(reader.read(), 5)
+        return False
+
+    await eventually(admitted)
 
 
 PROXY = ipaddress.ip_network("192.0.2.0/24")

@@ -4,16 +4,20 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from aiohttp import web
 
+from igrs_ras.api import address
 from igrs_ras.clock import Clock
+from igrs_ras.settings import Network
 
 HANDSHAKE_SECONDS = 10.0  # for TLS, and again for the first request's head
+SHARE = 8  # one caller has at most this part of the connections
 IDLE_SECONDS = 60.0  # between requests on one connection
 
 
@@ -22,15 +26,19 @@ class _Connection:
     since: float
     busy: int = 0
     served: bool = False
+    prefix: str = ""  # from where; empty: not counted
 
 
 class Guard:
     """Knows the connections of a listener and ends those that do nothing."""
 
-    def __init__(self, clock: Clock, limit: int) -> None:
+    def __init__(self, clock: Clock, limit: int, proxies: Sequence[Network] = ()) -> None:
         self._clock = clock
         self._limit = limit
+        self._of_one = max(limit // SHARE, 1)
+        self._proxies = list(proxies)
         self._connections: dict[Any, _Connection] = {}
+        self._by_prefix: Counter[str] = Counter()
 
     def admit(self, protocol: Any) -> bool:
         """Take note of a new connection; False if there are too many."""
@@ -38,6 +46,22 @@ class Guard:
             return False
         self._connections[protocol] = _Connection(self._clock.monotonic())
         return True
+
+    def made(self, protocol: Any, peer: str) -> bool:
+        """Take note from where a connection comes; False if that one caller has too many.
+
+        Proxies, and callers behind an unknown one, are not counted: many people share their address.
+        """
+        found = address.parse(peer)
+        connection = self._connections.get(protocol)
+        if found is None or connection is None or address.within(found, self._proxies):
+            return True
+        prefix, _ = address.caller(peer, (), self._proxies)
+        if not prefix:
+            return True
+        connection.prefix = prefix
+        self._by_prefix[prefix] += 1
+        return self._by_prefix[prefix] <= self._of_one
 
     @contextlib.contextmanager
     def serving(self, protocol: Any) -> Iterator[None]:
@@ -56,7 +80,11 @@ class Guard:
 
     def lost(self, protocol: Any) -> None:
         """Take note that a connection is closed."""
-        self._connections.pop(protocol, None)
+        connection = self._connections.pop(protocol, None)
+        if connection is not None and connection.prefix:
+            self._by_prefix[connection.prefix] -= 1
+            if not self._by_prefix[connection.prefix]:
+                del self._by_prefix[connection.prefix]
 
     def sweep(self) -> None:
         """End connections that sent no request in time."""
@@ -128,7 +156,16 @@ class Listening:
             self._guard.lost(protocol)
             forget(protocol, error)
 
-        make.connection_lost = lost  # the server is told by each of its connections
+        begin = make.connection_made
+
+        def made(protocol: Any, transport: asyncio.Transport) -> None:
+            begin(protocol, transport)
+            peer = transport.get_extra_info("peername")
+            if not self._guard.made(protocol, str(peer[0]) if peer else ""):
+                transport.abort()
+
+        # The server is told by each of its connections.
+        make.connection_lost, make.connection_made = lost, made
 
         def factory() -> asyncio.Protocol:
             protocol: asyncio.Protocol = make()
