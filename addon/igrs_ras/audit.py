@@ -55,7 +55,8 @@ class Checkpoints:
         for site, end, signed in await self._ras.store.read(_ends):
             self._ends[site] = end or 0
             self._signed[site] = signed or 0
-        self._cut_at = self._ras.clock.monotonic()
+        # Soon, so that a server that is started anew each day cuts too.
+        self._cut_at = self._ras.clock.monotonic() - CUT_SECONDS + SECONDS
 
     async def stop(self) -> None:
         """Sign what is left, so that a stopped server has nothing unprotected."""
@@ -168,7 +169,10 @@ def sign(tx: Transaction, identity: ServerIdentity, site: str) -> tuple[dict[str
             raise BrokenChainError(site, index)
         entries.append(wire.b64(entry_hash))
     first, last = end + 1, rows[-1].i
-    values = {"first": first, "last": last, "before": before, "head": head, "time": tx.now}
+    generation = tx.execute(select(sites.c.generation).where(sites.c.id == site)).scalar_one()
+    values = {
+        "first": first, "last": last, "before": before, "head": head, "time": tx.now, "generation": generation
+    }  # fmt: skip
     signature = identity.sign(signed_bytes(site, **values))
     tx.execute(checkpoints.insert(), {"site": site, **values, "signature": signature})
     return _body(values | {"signature": signature}, entries), last
@@ -211,20 +215,17 @@ def read(connection: Connection, site: str, first: int, last: int) -> list[dict[
             continue  # the one at which older entries were cut
         values = {
             name: getattr(row, name)
-            for name in ("first", "last", "before", "head", "time", "signature")
+            for name in ("first", "last", "before", "head", "time", "generation", "signature")
         }
         found.append(_body(values, hashes))
     return found
 
 
 def holds(connection: Connection, site: str, index: int, digest: bytes) -> bool:
-    """Tell whether the site's chain has this hash at this index, as a gateway remembers it from a checkpoint.
+    """Tell whether the site's chain has this hash at this index, from 1, as a checkpoint says.
 
-    False: the database is behind, or another one. Index 0 is a gateway that remembers nothing; an index that was cut
-    cannot be compared.
+    False: the database is behind, or another one. An index that was cut by age cannot be compared.
     """
-    if index == 0:
-        return True
     found = connection.execute(
         select(audit.c.hash).where(audit.c.site == site, audit.c.i == index)
     ).scalar()

@@ -21,8 +21,10 @@ PAGE = 1000  # rows read at once
 type Head = tuple[int, bytes]
 
 
-def signed_bytes(site: str, first: int, last: int, before: bytes, head: bytes, time: int) -> bytes:
-    """Return what the server signs: label ‖ site 16 ‖ first 8 ‖ last 8 ‖ before 32 ‖ head 32 ‖ time 8."""
+def signed_bytes(
+    site: str, first: int, last: int, before: bytes, head: bytes, time: int, generation: int
+) -> bytes:
+    """Return what the server signs: label ‖ site 16 ‖ first 8 ‖ last 8 ‖ before 32 ‖ head 32 ‖ time 8 ‖ generation 8."""
     return (
         LABEL
         + bytes.fromhex(site)
@@ -31,6 +33,7 @@ def signed_bytes(site: str, first: int, last: int, before: bytes, head: bytes, t
         + before
         + head
         + time.to_bytes(8)
+        + generation.to_bytes(8)
     )
 
 
@@ -193,7 +196,13 @@ class _Walk:
 
     def _is_signed(self, row: Row[Any]) -> bool:
         message = signed_bytes(
-            self.site, row.first, row.last, bytes(row.before), bytes(row.head), row.time
+            self.site,
+            row.first,
+            row.last,
+            bytes(row.before),
+            bytes(row.head),
+            row.time,
+            row.generation,
         )
         return verified(self._public, message, bytes(row.signature))
 

@@ -17,7 +17,6 @@ from igrs_ras.identity import verified
 from igrs_ras.link import PROTOCOL, Auth, Link, signed_bytes
 from igrs_ras.locks import Authentications
 from igrs_ras.members import owners, recipient_of_user
-from igrs_ras.restore import restored_site
 from igrs_ras.socket import (
     COPY,
     MALFORMED,
@@ -30,10 +29,11 @@ from igrs_ras.socket import (
     accept,
 )
 from igrs_ras.status import Refused, Status
-from igrs_ras.storage.tables import audit, gateways, sites
+from igrs_ras.storage.tables import gateways, sites
 from igrs_ras.window import Window
 
 if TYPE_CHECKING:
+    from igrs_ras.proof import Proof
     from igrs_ras.ras import Ras
     from igrs_ras.storage.store import Transaction
 
@@ -43,11 +43,10 @@ HANDSHAKE_SECONDS = 10.0
 HANDSHAKES = 1024  # at once; each ends after 10 s
 HANDSHAKES_OF_ADDRESS = 32
 ADMINS_SECONDS = 300.0  # for how long a home's admins are believed after its link went down
-COPIES = 1, 3600.0  # owners hear of a copy at most once an hour
+REPORTS = 1, 3600.0  # owners hear of a copy, or of a false checkpoint, at most once an hour
 # What one site may do, over all its connections: each leaves a row or an audit entry, which are kept.
 CONNECTIONS = 60, 60.0
 CHANGES = 600, 600.0  # messages of each type
-RESTORES = 5, 86400.0  # each ends its members' sessions
 
 
 @dataclass(eq=False, slots=True)
@@ -58,6 +57,15 @@ class _Greeting:
     address: str
     until: float
     link: Link | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Connected:
+    """What became of a handshake: the code with which to close, or the site as the gateway finds it."""
+
+    code: int | None = None
+    generation: int = 0
+    suspended: bool = False
 
 
 class Gateways:
@@ -71,9 +79,8 @@ class Gateways:
         self._went: dict[
             str, tuple[float, list[str]]
         ] = {}  # site → when its link ended, its admins
-        self._copies = Window(ras.clock, *COPIES)
+        self._reports = Window(ras.clock, *REPORTS)
         self._connections = Window(ras.clock, *CONNECTIONS)
-        self._restores = Window(ras.clock, *RESTORES)
         self.changes = Window(ras.clock, *CHANGES)
         self.authentications = Authentications(ras)
 
@@ -135,6 +142,11 @@ class Gateways:
         """Close every gateway's socket."""
         for close in self.closers(code):
             close()
+
+    def close_links(self, code: int) -> None:
+        """Close the links, not those that are in their handshake."""
+        for link in list(self._links.values()):
+            link.close(code)
 
     def closers(self, code: int) -> list[Callable[[], None]]:
         """Return a function for each socket that closes it."""
@@ -221,7 +233,6 @@ class Gateways:
         auth = message.read(Auth)
         own_nonce = wire.unb64(auth.nonce, 32, field="nonce")
         signature = wire.unb64(auth.signature, 64, field="signature")
-        head = wire.unb64(auth.audit_hash, 32, field="audit_hash")
         row = await ras.store.read(lambda connection: _row(connection, auth.gateway))
         signed = signed_bytes(public, nonce, auth.gateway, own_nonce, auth.n)
         if row is None or not verified(bytes(row.public_key), signed, signature):
@@ -230,13 +241,15 @@ class Gateways:
         if not self._connections.take(auth.gateway):
             socket.close(TOO_MANY)
             return None
+        proof = auth.checkpoint.read(row.site) if auth.checkpoint is not None else None
+        believed = proof is None or proof.is_signed(public)
         link = Link(ras, socket, auth.gateway, row.site, auth.n, local=row.local)
         key = bytes(row.public_key)
-        code, generation = await ras.store.write(
-            lambda tx: self._connect(tx, greeting, link, key, auth, head)
+        connected = await ras.store.write(
+            lambda tx: self._connect(tx, greeting, link, key, proof, believed=believed)
         )
-        if code is not None:
-            socket.close(code)
+        if connected.code is not None:
+            socket.close(connected.code)
             return None
         event_generation, seq = await link.feed.cursor()
         token, expires = self.new_token(link)
@@ -247,9 +260,11 @@ class Gateways:
                 "token": token,
                 "token_expires": expires,
                 "site": link.site,
-                "generation": generation,
+                "generation": connected.generation,
                 "events": {"generation": event_generation, "seq": seq},
-                "restored": generation != auth.generation,
+                "restored": connected.suspended,
+                "public_url": ras.settings.public_url,
+                "reached": ras.reach.reached,
                 "time": ras.clock.now_ms(),
             },
         )
@@ -258,48 +273,72 @@ class Gateways:
         return link
 
     def _connect(
-        self, tx: Transaction, greeting: _Greeting, link: Link, key: bytes, auth: Auth, head: bytes
-    ) -> tuple[int | None, int]:
-        """Take the connection's number, once; restore the site if the server is behind. A job of the writer.
+        self,
+        tx: Transaction,
+        greeting: _Greeting,
+        link: Link,
+        key: bytes,
+        proof: Proof | None,
+        *,
+        believed: bool,
+    ) -> _Connected:
+        """Take the connection's number, once; restore the server if it is proven to be behind. A job of the writer.
 
-        Returns (None, the site's generation), or the code with which to close. The link becomes the site's own right
-        after the commit, so that a revocation that is committed later finds it.
+        The link becomes the site's own right after the commit, so that a revocation that is committed later finds it.
         """
         taken = tx.execute(
             gateways.update()
             .where(
-                gateways.c.id == auth.gateway,
+                gateways.c.id == link.gateway,
                 gateways.c.revoked.is_(None),
                 gateways.c.public_key == key,
-                gateways.c.n < auth.n,
+                gateways.c.n < link.n,
             )
-            .values(n=auth.n, seen=tx.now)
+            .values(n=link.n, seen=tx.now)
         )
-        row = _row(tx.connection, auth.gateway)
+        row = _row(tx.connection, link.gateway)
         if row is None or bytes(row.public_key) != key:
-            return SIGN_IN, 0
+            return _Connected(SIGN_IN)
         if row.revoked is not None:
-            return REVOKED, 0
+            return _Connected(REVOKED)
         if taken.rowcount == 0:
-            self._report_copy(tx, row.site, auth.gateway)
-            return COPY, 0
-        generation: int = row.generation
-        if _is_behind(self._ras, tx, row.site, generation, auth, head):
-            if not self._restores.take(row.site):
-                return TOO_MANY, 0
-            generation = restored_site(tx, self._ras, row.site, auth.generation)
+            self._report_copy(tx, row.site, link.gateway)
+            return _Connected(COPY)
+        if not believed:
+            self._report_false(tx, row.site, link.gateway)
+            return _Connected(MALFORMED)
+        if proof is not None and proof.contradicts(tx.connection, row.site, row.generation):
+            self._ras.boot.proven(tx, proof.generation)
+            row = _row(tx.connection, link.gateway)
+            if row is None or row.revoked is not None:
+                return _Connected(REVOKED)
         tx.after(partial(self._attach, greeting, link))
-        return None, generation
+        return _Connected(None, row.generation, row.suspended)
 
     def _report_copy(self, tx: Transaction, site: str, gateway: str) -> None:
         """Tell that the right key came with a number that was used: a copy of the key, or of the whole gateway."""
-        if not self._copies.take(gateway):
+        if not self._reports.take(f"{gateway} copy"):
             return
         tx.audit(site, "gateway.copy", gateway=gateway)
         for owner in owners(tx, site):
             tx.push(recipient_of_user(owner), "account", {"what": "gateway_copy", "site": site})
         tx.after(
             lambda: _LOGGER.warning("a gateway's key is used twice", extra={"gateway": gateway})
+        )
+
+    def _report_false(self, tx: Transaction, site: str, gateway: str) -> None:
+        """Tell that a gateway showed a checkpoint that this server never signed for its site: nothing follows from it."""
+        if not self._reports.take(f"{gateway} false"):
+            return
+        tx.audit(site, "gateway.false_checkpoint", gateway=gateway)
+        for owner in owners(tx, site):
+            body = {"what": "gateway_false_checkpoint", "site": site}
+            tx.push(recipient_of_user(owner), "account", body)
+        tx.after(
+            lambda: _LOGGER.warning(
+                "a gateway shows a checkpoint that this server did not sign",
+                extra={"gateway": gateway},
+            )
         )
 
     def _attach(self, greeting: _Greeting, link: Link) -> None:
@@ -330,28 +369,7 @@ class Gateways:
 
 def _row(connection: Connection, gateway: str) -> Row[Any] | None:
     return connection.execute(
-        select(gateways, sites.c.generation)
+        select(gateways, sites.c.generation, sites.c.suspended)
         .join(sites, sites.c.id == gateways.c.site)
         .where(gateways.c.id == gateway)
     ).first()
-
-
-def _is_behind(
-    ras: Ras, tx: Transaction, site: str, generation: int, auth: Auth, head: bytes
-) -> bool:
-    """Tell whether the gateway remembers what this database does not: then it is an older copy.
-
-    A gateway with an older generation has not heard of the last restore yet: that one has voided everything already.
-    """
-    if auth.generation != generation:
-        return auth.generation > generation
-    if auth.audit_index == 0:
-        return False
-    last, _ = ras.store.heads.chain_head(tx.connection, site)
-    if auth.audit_index > last:
-        return True
-    mine = tx.execute(
-        select(audit.c.hash).where(audit.c.site == site, audit.c.i == auth.audit_index)
-    ).scalar()
-    # An entry that is gone was cut by age.
-    return mine is not None and bytes(mine) != head

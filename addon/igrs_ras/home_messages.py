@@ -1,12 +1,11 @@
-"""What a home says about single people: its invitations, its members, their keys (docs/ras.md, "The home is the root").
+"""What a home says about single people: its invitations and its members (docs/ras.md, "The home is the root").
 
 All of it is said by the site's gateway over its own link, and holds for its own site only.
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import msgspec
 from sqlalchemy import func, select
 
 from igrs_ras import wire
@@ -28,8 +27,6 @@ from igrs_ras.wire import Body, Id, Millis
 if TYPE_CHECKING:
     from igrs_ras.link import Link
     from igrs_ras.storage.store import Transaction
-
-SEALED = 8192  # bytes of a keys.update
 
 messages = Messages()
 
@@ -64,14 +61,6 @@ class OneUser(Body):
     user: Id
 
 
-class Keys(Body):
-    """A member's keys, sealed by the home under the update key. The number rises with each."""
-
-    user: Id
-    number: Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
-    sealed: Annotated[str, msgspec.Meta(min_length=24, max_length=(SEALED + 2) // 3 * 4)]
-
-
 @messages.on("invitation.create", NewInvitation)
 async def create_invitation(link: Link, body: NewInvitation) -> Mapping[str, Any]:
     """Open an invitation. The same one again is done already."""
@@ -87,6 +76,8 @@ async def create_invitation(link: Link, body: NewInvitation) -> Mapping[str, Any
                 raise Refused(Status.EXISTS)
             return
         check_life(body.kind, body.expires, tx.now)
+        if body.kind == "guest":
+            link.ras.reach.require()
         if body.expires <= tx.now:
             raise Refused(Status.EXPIRED)
         open_ones = select(func.count()).where(
@@ -169,40 +160,4 @@ async def member_end(link: Link, body: OneUser) -> Mapping[str, Any]:
     await link.ras.store.write(
         lambda tx: end_member(link.ras, tx, link.site, body.user, tell_home=False)
     )
-    return {}
-
-
-@messages.on("keys.update", Keys)
-async def keys_update(link: Link, body: Keys) -> Mapping[str, Any]:
-    """Bring a member's sealed keys to their browsers. A number that does not rise is refused (22)."""
-    if len(wire.unb64(body.sealed, field="sealed")) > SEALED:
-        raise Refused(Status.TOO_LARGE, "sealed")
-
-    def job(tx: Transaction) -> None:
-        risen = tx.execute(
-            members.update()
-            .where(
-                members.c.site == link.site,
-                members.c.user == body.user,
-                members.c.state == "active",
-                members.c.key_number < body.number,
-            )
-            .values(key_number=body.number)
-        )
-        if risen.rowcount and not link.ras.sites.may_push(link.site, body.user):
-            raise Refused(Status.SLOW_DOWN)
-        if risen.rowcount == 0:
-            known = tx.execute(
-                select(members.c.state).where(
-                    members.c.site == link.site, members.c.user == body.user
-                )
-            ).scalar()
-            raise Refused(Status.EXISTS if known == "active" else Status.NOT_FOUND)
-        tx.push(
-            recipient_of_user(body.user),
-            "keys",
-            {"site": link.site, "number": body.number, "sealed": body.sealed},
-        )
-
-    await link.ras.store.write(job)
     return {}

@@ -8,7 +8,7 @@ one, and reads what it missed from the database.
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -70,6 +70,7 @@ class Feed:
         self._sent: int | None = (
             None  # the last number that went out; None until the peer said where it is
         )
+        self._place = 0  # how often the peer said where it is
         self._reading = False
         self._missed = False
 
@@ -80,16 +81,22 @@ class Feed:
         )
         return self.generation, seq
 
-    async def locate(self, generation: int, seq: int) -> bool:
+    async def locate(
+        self, generation: int, seq: int, lost: Callable[[], Awaitable[None]] | None = None
+    ) -> bool:
         """Take the peer's cursor; False if not all events after it are there, then the cursor is the newest event's.
 
-        `catch_up` is called next, after the peer was told.
+        `catch_up` is called next, after the peer was told. `lost` is done before that is settled, so that a peer for
+        which it failed asks again.
         """
         self._sent = None
+        self._place += 1
         newest = await self._ras.store.read(
             lambda connection: _lacking(connection, self.recipient, generation, seq)
         )
         if newest is not None:
+            if lost is not None:
+                await lost()
             self.generation, seq = newest
         else:
             self.generation = generation
@@ -131,11 +138,14 @@ class Feed:
             return
         self._reading = True
         try:
-            while self.socket.closed is None:
+            while self.socket.closed is None and self._sent is not None:
                 self._missed = False
+                place = self._place
                 page = await self._ras.store.read(
                     partial(_page, recipient=self.recipient, after=self._sent)
                 )
+                if place != self._place:
+                    continue  # the peer is somewhere else now
                 for seq, envelope in page:
                     self._sent = seq
                     self.socket.send_raw(envelope)

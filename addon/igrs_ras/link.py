@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
-from igrs_ras import gateway_messages, home_messages, joins, sites, wire
+from igrs_ras import gateway_messages, home_messages, joins, keys, sites, wire
 from igrs_ras.hub import Feed
 from igrs_ras.members import recipient_of_site
 from igrs_ras.messages import merged
+from igrs_ras.proof import KnownCheckpoint
 from igrs_ras.socket import Message, Socket
 from igrs_ras.status import Refused, Status
 from igrs_ras.wire import Body, Id
@@ -28,19 +29,23 @@ UNCOUNTED = frozenset({"ack", "resume", "token"})
 ASKED = 64  # questions that may wait for a gateway's answer
 
 _HANDLERS = merged(
-    [sites.messages, home_messages.messages, joins.messages, gateway_messages.messages]
+    [
+        sites.messages,
+        home_messages.messages,
+        keys.messages,
+        joins.messages,
+        gateway_messages.messages,
+    ]
 )
 
 
 class Auth(Body):
-    """The gateway's proof, and what it knows of the server's state."""
+    """The gateway's proof, and the last checkpoint that it has checked."""
 
     gateway: Id
     nonce: str
     n: Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
-    generation: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-    audit_index: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-    audit_hash: str
+    checkpoint: KnownCheckpoint | None
     signature: str
 
 

@@ -1,6 +1,7 @@
 """The client's socket (clause 7.7): who it is, then events, states and relays, all over one WebSocket."""
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -8,6 +9,7 @@ import msgspec
 from igrs_ras import wire
 from igrs_ras.api.route import Principal, Who
 from igrs_ras.hub import Client, Feed
+from igrs_ras.keys import want_keys
 from igrs_ras.socket import MALFORMED, NOT_READY_CODE, SIGN_IN, Message, Socket, accept
 from igrs_ras.status import Refused, Status
 
@@ -140,7 +142,8 @@ class _Push:
                 raise Refused(Status.MALFORMED, "unknown type of message")
 
     async def _resume(self, body: ResumeBody) -> None:
-        if not await self._feed.locate(body.generation, body.seq):
+        lost = partial(want_keys, self._ras, self._client.user)
+        if not await self._feed.locate(body.generation, body.seq, lost):
             self._socket.send(
                 "push.reset", {"generation": self._feed.generation, "seq": self._feed.sent}
             )

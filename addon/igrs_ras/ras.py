@@ -31,6 +31,7 @@ from igrs_ras.hub import Hub
 from igrs_ras.identity import ServerIdentity, load_identity
 from igrs_ras.joins import Joins
 from igrs_ras.metrics import Metrics
+from igrs_ras.reach import Reach
 from igrs_ras.relay import Relays
 from igrs_ras.restore import Boot
 from igrs_ras.settings import Network, Settings, SettingsError, split_address
@@ -98,11 +99,12 @@ class Ras:
         self.sites = Sites(self)
         self.joins = Joins(self)
         self.boot = Boot(self)
+        self.reach = Reach(self)
         self.checkpoints = Checkpoints(self)
         self.control = Control(self)
         self.discovery = AppDiscovery(self)
         self._services: list[Service] = [
-            self.boot, self.metrics, self.throttle, self.mailer, self.passwords, self.sessions, self.passkeys,
+            self.boot, self.reach, self.metrics, self.throttle, self.mailer, self.passwords, self.sessions, self.passkeys,
             self.hub, self.states, self.relay, self.gateways, self.sites, self.joins, self.checkpoints, self.control,
             self.discovery,
         ]  # fmt: skip
@@ -183,7 +185,7 @@ class Ras:
             if listener is Listener.INGRESS and not self._ingress_peer:
                 _LOGGER.warning("ingress_listen is for the app of Home Assistant; it stays shut")
                 continue
-            guard = Guard(self.clock, self.settings.sockets)
+            guard = Guard(self.clock, self.settings.sockets, self.settings.proxies)
             self._guards.append(guard)
             if listener is Listener.INGRESS:
                 app = ingress.make_app(self, guard)

@@ -1,8 +1,8 @@
 """Finds out that the database is an older copy, and then makes it revive nobody (docs/ras.md, "Restore").
 
-Two signs: the boot nonce, which stands in the database and in a file that no backup has, and what a home's gateway
-remembers of its site. The nonce changes at each start, after each backup and hourly, so a copy of the database alone is
-known when it comes back. A copy of file and database together is known by the gateways.
+Two signs: the boot nonce, which stands in the database and in a file that no backup has, and the checkpoints that homes'
+gateways keep, which this server signed. The nonce changes at each start, after each backup and hourly, so a copy of the
+database alone is known when it comes back. A copy of file and database together is known by the gateways.
 """
 
 import contextlib
@@ -11,6 +11,7 @@ import logging
 import os
 import secrets
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,8 @@ from sqlalchemy import Connection, select
 
 from igrs_ras.relay_rows import Ending, finish
 from igrs_ras.revoked import RevokedFile, known, revoke_again
-from igrs_ras.status import Refused, Status
+from igrs_ras.socket import RESTART
+from igrs_ras.status import Status
 from igrs_ras.storage.migrate import sync
 from igrs_ras.storage.store import Transaction
 from igrs_ras.storage.tables import (
@@ -26,7 +28,6 @@ from igrs_ras.storage.tables import (
     events,
     known_devices,
     mail_codes,
-    members,
     recipients,
     relays,
     server,
@@ -42,7 +43,6 @@ _LOGGER = logging.getLogger(__name__)
 FILE = "boot"
 NONCE = 16
 SECONDS = 3600.0
-HIGHEST = 2**53 - 2**32  # generations stay numbers that JSON keeps exactly
 
 
 class BootFile:
@@ -122,18 +122,33 @@ class Boot:
         """Change the nonce: a copy made before is from now on known as one."""
         fresh = secrets.token_bytes(NONCE)
         present = await self._ras.store.read(_nonce)
-        self._file.write([present, fresh])
+        # An earlier change that was given up may still be committed: what it listed stays for now.
+        self._file.write(dict.fromkeys([*self._file.read()[-2:], present, fresh]))
         # If this fails the file lists both, which is right whether the commit was done or not.
         await self._ras.store.write(lambda tx: _set_nonce(tx, fresh))
         self._file.write([fresh])
         self._rotated = self._ras.clock.monotonic()
 
-    async def site(self, site: str, reported: int) -> int:
-        """Restore one site, whose gateway reports more than, or other than, the database knows; return its generation.
+    def proven(self, tx: Transaction, generation: int) -> None:
+        """Restore the whole server in a job: a checkpoint of `generation` proves that the database is an older copy.
 
-        Raises Refused.
+        Whoever is connected comes again: people sign in, homes send their lists.
         """
-        return await self._ras.store.write(lambda tx: restored_site(tx, self._ras, site, reported))
+        made = restored_server(tx, generation)
+        revoke_again(tx, self._revoked.read())
+        tx.after(partial(self._end_all, made))
+
+    def _end_all(self, generation: int) -> None:
+        _LOGGER.warning(
+            "a home's gateway has a checkpoint that this server signed and the database does not know: it is an older"
+            " copy. All sessions and codes are void, and homes let their people in again"
+        )
+        ras = self._ras
+        ras.identity.generation = generation
+        ras.relay.end_for(why=Status.UNKNOWN)
+        for user in list(ras.hub.users()):
+            ras.hub.close_user(user)
+        ras.gateways.close_links(RESTART)
 
 
 def _nonce(connection: Connection) -> bytes:
@@ -145,64 +160,35 @@ def _set_nonce(tx: Transaction, nonce: bytes) -> None:
 
 
 def next_generation(old: int, reported: int, now: int) -> int:
-    """Return a generation above both; by the time in it also another one when the same copy comes back twice.
-
-    Raises Refused(MALFORMED) when the gateway reports one that no server gave.
-    """
-    if not 0 <= reported < HIGHEST:
-        raise Refused(Status.MALFORMED, "generation")
+    """Return a generation above both; by the time in it also another one when the same copy comes back twice."""
     return max(old + 1, reported + 1, now)
 
 
-def restored_server(tx: Transaction) -> int:
-    """Void all that an older copy would revive, for every site; return the server's new generation. A writer's job."""
-    generation = next_generation(tx.execute(select(server.c.generation)).scalar_one(), 0, tx.now)
+def restored_server(tx: Transaction, reported: int = 0) -> int:
+    """Void all that an older copy would revive, for every site; return the new generation. A writer's job.
+
+    `reported`: a generation that was given before and that the database may not know.
+    """
+    known = [
+        tx.execute(select(server.c.generation)).scalar_one(),
+        *tx.execute(select(sites.c.generation)).scalars(),
+    ]
+    generation = next_generation(max(known), reported, tx.now)
     tx.execute(server.update().values(generation=generation))
     for table in (sessions, mail_codes, enrolments, known_devices):
         tx.execute(table.delete())
-    for row in tx.execute(select(sites.c.id)).all():
-        _restore_site(tx, row.id, 0)
     tx.execute(events.delete())
+    tx.execute(sites.update().values(generation=generation, suspended=True))
+    for row in tx.execute(select(sites.c.id)).all():
+        _end_relays(tx, row.id)
+        tx.audit(row.id, "site.restored", code=generation)
     for row in tx.execute(select(recipients.c.name)).all():
-        if row.name.startswith("user:"):
-            tx.renew(row.name, generation)
+        tx.renew(row.name, generation)
     return generation
 
 
-def restored_site(tx: Transaction, ras: Ras, site: str, reported: int) -> int:
-    """Void what an older copy would revive in one site; return its new generation. A writer's job.
-
-    Its members' sessions, codes and events too: they may be ones that ended after the copy was made. `reported` is the
-    generation that the gateway remembers. Raises Refused(NOT_FOUND, MALFORMED).
-    """
-    people = select(members.c.user).where(members.c.site == site)
-    users = [row.user for row in tx.execute(people).all()]
-    generation = _restore_site(tx, site, reported)
-    for table in (sessions, mail_codes):
-        tx.execute(table.delete().where(table.c.user.in_(people)))
-    tx.execute(enrolments.delete().where(enrolments.c.site == site))
-    for user in users:
-        tx.execute(events.delete().where(events.c.recipient == f"user:{user}"))
-        tx.renew(f"user:{user}", generation)
-
-    def end() -> None:
-        for user in users:
-            ras.hub.close_user(user)
-        ras.hub.close_site(site)
-        ras.relay.end_for(site=site, why=Status.UNKNOWN)
-
-    tx.after(end)
-    return generation
-
-
-def _restore_site(tx: Transaction, site: str, reported: int) -> int:
-    old = tx.execute(select(sites.c.generation).where(sites.c.id == site)).scalar()
-    if old is None:
-        raise Refused(Status.NOT_FOUND)
-    generation = next_generation(old, reported, tx.now)
-    tx.execute(
-        sites.update().where(sites.c.id == site).values(generation=generation, suspended=True)
-    )
+def _end_relays(tx: Transaction, site: str) -> None:
+    """Record that nobody knows how those ended that the copy has under way."""
     under_way = tx.execute(
         select(relays.c.user, relays.c.device, relays.c.key).where(
             relays.c.site == site, relays.c.state == "accepted"
@@ -214,8 +200,3 @@ def _restore_site(tx: Transaction, site: str, reported: int) -> int:
     ]
     for start in range(0, len(ends), 200):
         finish(tx, ends[start : start + 200])
-    recipient = f"gateway:{site}"
-    tx.execute(events.delete().where(events.c.recipient == recipient))
-    tx.renew(recipient, generation)
-    tx.audit(site, "site.restored", code=generation)
-    return generation

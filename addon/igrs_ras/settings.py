@@ -86,16 +86,25 @@ def split_address(text: str, setting: str) -> tuple[str, int] | None:
     return host.strip("[]"), int(port)
 
 
-def _check_origin(text: str, setting: str) -> None:
-    parts = urlsplit(text)
+def _check_origin(text: str, setting: str, *, trial: bool = False) -> None:
+    """Refuse an address that is no https one; with `trial` a plain one will do that no other machine can open."""
+    try:
+        parts = urlsplit(text)
+        host, _port = parts.hostname or "", parts.port
+    except ValueError as error:
+        raise SettingsError(f"{setting} is no address") from error
+    plain = trial and parts.scheme == "http" and _loopback(host)
     if (
-        parts.scheme != "https"
-        or not parts.hostname
-        or parts.username
+        not (parts.scheme == "https" or plain)
+        or not host
+        or parts.username is not None
         or parts.query
         or parts.fragment
     ):
-        raise SettingsError(f"{setting} must be an https address without user, query or fragment")
+        raise SettingsError(
+            f"{setting} must be an https address without user, query or fragment"
+            + (", or for a trial on this machine http://127.0.0.1:PORT" if trial else "")
+        )
 
 
 def check(settings: Settings) -> Settings:
@@ -119,7 +128,7 @@ def check(settings: Settings) -> Settings:
     if any(network.prefixlen == 0 for network in proxies):
         raise SettingsError("trusted_proxies must not be everybody: name the proxy's own address")
     if settings.public_url:
-        _check_origin(settings.public_url, "public_url")
+        _check_origin(settings.public_url, "public_url", trial=True)
     for origin in settings.allowed_origins:
         _check_origin(origin, "allowed_origins")
         if origin != f"https://{urlsplit(origin).netloc}":

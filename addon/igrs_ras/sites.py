@@ -45,6 +45,7 @@ PUSHES = (
     200,
     86400.0,
 )  # of a site to one user: 1,000 events are kept, and other homes' are among them
+WANTED = 1, 3600.0  # times that a home is asked for a member's keys again
 SYNCS = 10, 600.0  # of a site: each may write thousands of rows
 
 Role = Literal["owner", "member"]
@@ -142,10 +143,16 @@ class Sites:
         self._next = 0.0
         self.syncs = Window(ras.clock, *SYNCS)
         self._pushes = Window(ras.clock, *PUSHES)
+        self._wanted = Window(ras.clock, *WANTED)
 
     def may_push(self, site: str, user: str) -> bool:
         """Count an event of a site for a user; False if it is one too many. For jobs of the writer."""
         return self._pushes.take(f"{site} {user}")
+
+    def may_want_keys(self, site: str, user: str, *, count: bool = True) -> bool:
+        """Tell whether a home may be asked for a member's keys again; count it if so, in a job of the writer."""
+        key = f"{site} {user}"
+        return self._wanted.take(key) if count else not self._wanted.full(key)
 
     async def start(self) -> None:
         """Nothing to begin."""
@@ -350,7 +357,13 @@ def _sync_invitations(ras: Ras, tx: Transaction, site: str, parts: SyncParts) ->
                 tx.execute(
                     invitations.update().where(invitations.c.id == id_).values(expires=item.expires)
                 )
-        elif row is None and item.kind == "guest" and item.expires > tx.now and _is_free(tx, id_):
+        elif (
+            row is None
+            and item.kind == "guest"
+            and item.expires > tx.now
+            and ras.reach.reached
+            and _is_free(tx, id_)
+        ):
             check_life(item.kind, item.expires, tx.now)
             add_invitation(tx, site, item)
         else:

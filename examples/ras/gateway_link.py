@@ -13,7 +13,7 @@ from peer import PATIENCE, Closed, Denied, Http, Peer, b64, read_code, unb64
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-ZEROS = bytes(32)
+SIGNED = ("first", "last", "before", "head", "time", "generation")  # of a checkpoint
 
 
 def public_bytes(key: Ed25519PrivateKey) -> bytes:
@@ -40,11 +40,15 @@ class GatewayLink:
         self.gateway = ""
         self.site = ""
         self.n = 0  # stored before it is used
-        self.generation = 0  # the site's; reported in auth
+        self.generation = (
+            0  # the site's; another one means that the server was put back from a copy
+        )
         self.token = ""
         self.restored = False
         # The audit as this home knows it: None means that the next checkpoint is believed as a start.
         self.audit: tuple[int, bytes] | None = None
+        # The last checkpoint that was checked, without its entries: what it proves, auth shows the server.
+        self.checkpoint: dict[str, Any] | None = None
         self.audit_problems: list[str] = []
         self.old_audits: list[tuple[int, bytes]] = []  # heads from before the server was put back
         # Writes down what must not be forgotten, before the server hears of it.
@@ -126,14 +130,11 @@ class GatewayLink:
         nonce = secrets.token_bytes(32)
         n = changed.get("n", self.n)
         signed = self.signed_bytes(unb64(hello["body"]["nonce"]), nonce, n)
-        index, head = self.audit or (0, ZEROS)
         body = {
             "gateway": self.gateway,
             "nonce": b64(nonce),
             "n": n,
-            "generation": self.generation,
-            "audit_index": index,
-            "audit_hash": b64(head),
+            "checkpoint": self.checkpoint,
             "signature": b64(self.key.sign(signed)),
             **changed,
         }
@@ -156,11 +157,13 @@ class GatewayLink:
             await peer.socket.close()
             raise
         self.token = welcome["token"]
-        self.restored = welcome["restored"]
+        self.restored = welcome["restored"] or welcome["generation"] != self.generation
         self.generation = welcome["generation"]
         if self.restored:
             self.old_audits += [self.audit] if self.audit else []
-            self.audit = None
+            self.audit = self.checkpoint = None
+            self.put_back()
+        self.store()
         self._peer = peer
         peer.start()
         return peer
@@ -215,6 +218,9 @@ class GatewayLink:
 
     # What comes in.
 
+    def put_back(self) -> None:
+        """Note that the server was put back from a copy: what it was sent since then is lost there."""
+
     async def _handle(self, message: dict[str, Any]) -> None:
         raise NotImplementedError
 
@@ -248,6 +254,7 @@ class GatewayLink:
             + before
             + head
             + body["time"].to_bytes(8)
+            + body["generation"].to_bytes(8)
         )
         try:
             Ed25519PublicKey.from_public_bytes(self.server_key).verify(
@@ -280,6 +287,7 @@ class GatewayLink:
             )
             return False
         self.audit = (last, head)
+        self.checkpoint = {name: body[name] for name in SIGNED} | {"signature": body["signature"]}
         self.store()
         return True
 

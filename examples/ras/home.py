@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 HOUR_MS = 3600 * 1000
+SLOW_DOWN = 41
 
 
 class Home(GatewayLink):
@@ -70,6 +71,7 @@ class Home(GatewayLink):
         # Somebody follows these locks now.
         self.on_follow: Callable[[list[str]], Awaitable[None]] | None = None
         self.sync_answer: dict[str, Any] = {}
+        self.keys_owed: set[str] = set()  # members whose sealed keys may be lost
 
     async def connect(self) -> None:
         """Open the link, take the durable events that waited, and bring the lists in line. Raises Closed."""
@@ -83,6 +85,7 @@ class Home(GatewayLink):
         self.store()
         if self.admins:
             await peer.request("home.admins", {"users": self.admins})
+        await self.send_owed()
 
     # The site's lists.
 
@@ -172,9 +175,16 @@ class Home(GatewayLink):
         )
         self.invitations[item.id] = item
         self.store()
-        await self.request(
-            "invitation.create", {"id": item.id, "kind": "guest", "expires": item.expires}
-        )
+        try:
+            await self.request(
+                "invitation.create", {"id": item.id, "kind": "guest", "expires": item.expires}
+            )
+        except Denied:
+            self.invitations.pop(
+                item.id, None
+            )  # e.g. nobody has reached the server's public_url yet
+            self.store()
+            raise
         return item
 
     async def owner_code(self, life_ms: int = HOUR_MS) -> str:
@@ -232,6 +242,28 @@ class Home(GatewayLink):
         return await self.request(
             "keys.update", {"user": user, "number": member.number, "sealed": b64(sealed)}
         )
+
+    def box(self, person: str, devices: list[str]) -> str:
+        """A person's keys, as a join's box and a keys.update have them."""
+        locks = [{"device": device, **self.keys(person, device)} for device in devices]
+        return json.dumps({"person": person, "locks": locks})
+
+    def put_back(self) -> None:
+        """The server may have lost sealed keys that nobody has read: every member gets theirs again."""
+        self.keys_owed |= {user for user, member in self.members.items() if member.update_key}
+
+    async def send_owed(self) -> None:
+        """Send their sealed keys to those who may lack them. What the server does not take now is sent later."""
+        for user in sorted(self.keys_owed):
+            member = self.members.get(user)
+            try:
+                if member is not None:
+                    await self.update_keys(user, self.box(member.person, member.locks))
+            except Denied as denied:
+                if denied.status == SLOW_DOWN:
+                    continue
+            self.keys_owed.discard(user)
+        self.store()
 
     async def send_state(
         self, device: str, advertisement: bytes, seconds: int, seen: bytes, rssi: int = -60
@@ -292,6 +324,11 @@ class Home(GatewayLink):
             await self.finish_join(body)
         elif kind == "owner.claimed" and self.auto_join:
             await self.admit_owner(body)
+        elif kind == "keys.wanted":
+            member = self.members.get(body["user"])
+            if member is not None and member.update_key:
+                self.keys_owed.add(body["user"])
+                await self.send_owed()
         elif kind == "member.left":
             self.members.pop(body["user"], None)
         elif kind == "invitation.withdrawn":
@@ -329,15 +366,7 @@ class Home(GatewayLink):
             key, item.done_key, item.update_key = join_keys(
                 private, client, item.secret, id_, client, point(private)
             )
-            box = json.dumps(
-                {
-                    "person": item.person,
-                    "locks": [
-                        {"device": device, **self.keys(item.person, device)}
-                        for device in item.locks
-                    ],
-                }
-            )
+            box = self.box(item.person, item.locks)
             item.client = client
             item.answer = {
                 "outcome": "answered",

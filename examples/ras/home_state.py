@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PLAIN = (
-    "url", "gateway", "site", "n", "generation", "acked", "seq_generation", "locks", "audit_problems",
+    "url", "gateway", "site", "n", "generation", "acked", "seq_generation", "locks", "checkpoint", "audit_problems",
 )  # fmt: skip
 
 
@@ -21,6 +21,7 @@ def to_state(home: Home) -> dict[str, Any]:
         "key": home.key.private_bytes_raw().hex(),
         "server_key": home.server_key.hex(),
         "audit": _head(home.audit),
+        "keys_owed": sorted(home.keys_owed),
         "old_audits": [_head(head) for head in home.old_audits],
         "members": {user: _fields(member) for user, member in home.members.items()},
         "invitations": {id_: _fields(item) for id_, item in home.invitations.items()},
@@ -36,6 +37,7 @@ def from_state(state: Mapping[str, Any]) -> Home:
     home.key = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(state["key"]))
     home.server_key = bytes.fromhex(state["server_key"])
     home.audit = _read_head(state["audit"]) if state["audit"] else None
+    home.keys_owed = set(state["keys_owed"])
     home.old_audits = [_read_head(head) for head in state["old_audits"]]
     home.members = {
         user: Member(**_unfields(Member, item)) for user, item in state["members"].items()

@@ -19,6 +19,7 @@ from igrs_ras.settings import Settings
 from igrs_ras.storage.engine import open_engine
 from igrs_ras.storage.migrate import prepare
 from postgres import PostgresCluster
+from process import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -178,11 +179,13 @@ def settings(database: Database) -> Settings:
 
 
 def make_settings(database: Database, **other: Any) -> Settings:
-    """Settings for a server in this process: ports of its choice, on loopback."""
+    """Settings for a server in this process: a free port on loopback, which is where people reach it too."""
+    listen = other.get("listen") or f"127.0.0.1:{free_port()}"
     given: dict[str, Any] = {
         "data": str(database.folder),
         "database_url": database.url,
-        "listen": "127.0.0.1:0",
+        "listen": listen,
+        "public_url": f"{'https' if 'certfile' in other else 'http'}://{listen}",
         "local_listen": "127.0.0.1:0",
         "metrics_listen": "",
     }

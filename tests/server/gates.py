@@ -104,7 +104,16 @@ class Gates:
     def copy(self, home: Home) -> Home:
         """All that a thief of a home's disk has."""
         found = self.home()
-        for name in ("key", "server_key", "gateway", "site", "n", "generation", "audit"):
+        for name in (
+            "key",
+            "server_key",
+            "gateway",
+            "site",
+            "n",
+            "generation",
+            "audit",
+            "checkpoint",
+        ):
             setattr(found, name, getattr(home, name))
         for name in ("members", "invitations", "locks"):
             setattr(found, name, dict(getattr(home, name)))

@@ -43,6 +43,7 @@ class Server:
             "data": str(database.folder),
             "database_url": database.url,
             "listen": f"127.0.0.1:{self.port}",
+            "public_url": self.url,
             "metrics_listen": "",
             **settings,
         }

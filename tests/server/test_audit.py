@@ -267,7 +267,7 @@ def altered(connection: Connection, site: str, at: int, column: str) -> None:
 test_case_44_an_altered_checkpoint_is_named = on_each(
     altered,
     at=st.integers(0, len(SIGNED) - 1),
-    column=st.sampled_from(["first", "before", "head", "time", "signature"]),
+    column=st.sampled_from(["first", "before", "head", "time", "generation", "signature"]),
 )
 
 
@@ -327,7 +327,6 @@ def test_old_entries_are_cut_at_a_checkpoint_and_the_rest_holds(
 def test_a_gateway_that_remembers_something_else_is_heard(books: tuple[Connection, str]) -> None:
     connection, site = books
     known = rows(connection, site)
-    assert holds(connection, site, 0, bytes(32))
     assert all(holds(connection, site, row["i"], row["hash"]) for row in known)
     assert not holds(connection, site, ENTRIES + 1, bytes(32))
     assert not holds(connection, site, 5, known[5]["hash"])
@@ -359,7 +358,13 @@ def test_a_checkpoint_carries_what_a_gateway_needs_to_follow_the_chain(
             before = chain(site, index, before, unb64(entry))
         assert unb64(body["head"]) == before
         message = signed_bytes(
-            site, body["first"], body["last"], unb64(body["before"]), before, body["time"]
+            site,
+            body["first"],
+            body["last"],
+            unb64(body["before"]),
+            before,
+            body["time"],
+            body["generation"],
         )
         assert verified(public, message, unb64(body["signature"]))
 
@@ -458,3 +463,24 @@ async def test_a_removed_site_leaves_nothing_to_sign(ras: Ras) -> None:
     await run(ras, "site remove", {"site": site, "yes": True})
     await ras.checkpoints.sign(site)
     assert ras.checkpoints.unsigned() == {}
+
+
+async def test_the_running_server_cuts_what_is_too_old(
+    ras: Ras, clock: MovedClock, database: Database
+) -> None:
+    site = await ras.store.write(new_site)
+    for _ in range(3):
+        await ras.store.write(functools.partial(add, site))
+    await ras.checkpoints.sign(site)
+    await ras.store.write(functools.partial(add, site))
+    clock.wall(401 * 24 * 3600)
+    clock.advance(service.SECONDS)
+
+    def cut_off() -> bool:
+        with rows_of(database) as connection:
+            return [row["i"] for row in rows(connection, site)] == [4, 5]
+
+    await eventually(cut_off)
+    with rows_of(database) as connection:
+        assert '"audit.cut"' in rows(connection, site)[1]["entry"]
+        assert verify(connection).bad == []

@@ -12,11 +12,12 @@ import igrs_ras
 from igrs_ras import (
     audit,
     gateways,
-    home_messages,
     joins,
+    keys,
     link,
     locks,
     members,
+    proof,
     relay_parts,
     sites,
     socket,
@@ -215,7 +216,6 @@ def test_the_limits_are_those_of_the_code() -> None:
             gateways.CHANGES[0]
         ],
         "lists (`site.sync`) of a home in ten minutes": [sites.SYNCS[0]],
-        "restores of a site in a day that its gateway's report causes": [gateways.RESTORES[0]],
         "durable events of a home to one user in a day": [sites.PUSHES[0]],
         "remote rights of a site's members together": [members.GRANTS],
         "tag checks of 7.3 a minute, for each caller and for each lock": [locks.A_MINUTE[0]],
@@ -229,7 +229,7 @@ def test_the_limits_are_those_of_the_code() -> None:
             sites.OWNER_LIFE_MS // 3_600_000,
         ],
         "pending joins of an invitation; wrong proofs": [joins.PENDING, joins.WRONG],
-        "box of a join; sealed keys": [joins.BOX // 1024, home_messages.SEALED // 1024],
+        "box of a join; sealed keys": [joins.BOX // 1024, keys.SEALED // 1024],
         "durable events of a user": [heads.EVENT_LIFE_MS // sites.DAY_MS, 1000],
         "audit": [audit.KEPT_MS // sites.DAY_MS],
         "body of a request; message on a socket": [socket.MESSAGE // 1024],
@@ -241,7 +241,26 @@ def test_the_limits_are_those_of_the_code() -> None:
         ] == numbers, what
 
 
+def test_what_auth_welcome_and_a_checkpoint_carry_is_named() -> None:
+    rows = {row[1].strip("`"): row[2] for row in table(section("The gateway's socket"), "from")}
+    for field in link.Auth.__struct_fields__:
+        assert f"`{field}`" in rows["auth"]
+    (sent,) = [
+        call.args[1]
+        for call in calls("send")
+        if text_of(call, 0) == "welcome" and isinstance(call.args[1], ast.Dict)
+    ]
+    said = {str(key.value) for key in sent.keys if isinstance(key, ast.Constant)}
+    assert set(re.findall(r"`([a-z_]+)`", rows["welcome"])) == said
+    fields = proof.KnownCheckpoint.__struct_fields__
+    assert "{" + ", ".join(fields) + "}" in section("Restore")
+    assert "{" + ", ".join((*fields[:-1], "entries", fields[-1])) + "}" in section("Audit").replace(
+        "\n", " "
+    )
+
+
 def test_the_page_says_in_its_text_what_the_code_has() -> None:
+    assert sites.WANTED == (1, 3600)
     assert gateways.HANDSHAKE_SECONDS == 10
     assert gateways.ADMINS_SECONDS == 300
     assert link.TOKEN_SECONDS == 600

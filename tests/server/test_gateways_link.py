@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,14 +14,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from gates import HOUR_MS, Gates, shared_ras
 from home import Home, public_bytes
 from igrs_ras.api.route import Listener
-from igrs_ras.storage.tables import events, gateways, sites
+from igrs_ras.storage.tables import audit, checkpoints, events, gateways, sites
 from peer import Closed, Denied, b64, unb64
-from sqlalchemy import select
+from sqlalchemy import delete, func, select, update
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from igrs_ras.ras import Ras
+    from igrs_ras.storage.store import Transaction
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -92,7 +94,8 @@ async def test_case_01_a_gateway_without_with_a_foreign_or_with_a_revoked_creden
     for field, wrong in (
         ("nonce", b64(bytes(31))),
         ("n", 0),
-        ("audit_index", "1"),
+        ("checkpoint", 1),
+        ("checkpoint", {}),
         ("signature", "AAAA"),
         ("more", 1),
     ):
@@ -109,9 +112,7 @@ async def test_case_01_a_gateway_without_with_a_foreign_or_with_a_revoked_creden
         "signature": b64(thief.key.sign(signed)),
         "gateway": thief.gateway,
     }
-    await second.send(
-        "auth", proof | {"generation": 0, "audit_index": 0, "audit_hash": b64(bytes(32))}
-    )
+    await second.send("auth", proof | {"checkpoint": None})
     with pytest.raises(Closed) as closed:
         await second.receive()
     assert closed.value.code == 4401
@@ -370,38 +371,63 @@ async def test_only_a_home_of_the_same_machine_names_admins_and_they_are_believe
     assert ras.gateways.admins(near.site) == []
 
 
-async def behind(home: Home, gates: Gates) -> None:
-    """The home remembers an audit that the server no longer has: its database is an older copy."""
-    home.audit = (len(await gates.audit(home.site)) + 5, secrets.token_bytes(32))
+async def signed(home: Home, gates: Gates) -> None:
+    """The server signs all that it wrote down of the home, which keeps the checkpoint."""
+    await gates.ras.checkpoints.sign(home.site)
+    last = (await gates.rows(select(func.max(audit.c.i)).where(audit.c.site == home.site)))[0][0]
+    await home.until(lambda: home.audit and home.audit[0] == last)
 
 
-async def test_case_16_a_server_behind_what_its_gateway_remembers_lets_nobody_in_until_the_homes_list(
+async def become_older(gates: Gates, home: Home, length: int) -> None:
+    """Put the site's records back to an older state, as a copy of the database and all that stands beside it does."""
+
+    def job(tx: Transaction) -> None:
+        for table, column in ((audit, audit.c.i), (checkpoints, checkpoints.c.last)):
+            tx.execute(delete(table).where(table.c.site == home.site, column > length))
+        tx.heads.forget()
+
+    await gates.ras.store.write(job)
+
+
+async def suspended(gates: Gates) -> dict[str, bool]:
+    rows = await gates.rows(select(sites.c.id, sites.c.suspended))
+    return {row.id: row.suspended for row in rows}
+
+
+async def test_case_16_a_server_behind_a_checkpoint_that_it_signed_revives_nobody_of_any_home(
     gates: Gates, ras: Ras
 ) -> None:
     home = await gates.enrolled("Home", LOCK)
     other = await gates.enrolled("Other", LOCK)
     kept, removed = await gates.member(home, name="Kim"), await gates.member(home, name="Rex")
-    stranger = await gates.member(other, name="Sue")
+    elsewhere = await gates.member(other, name="Sue")
     await kept.connect()
+    await elsewhere.connect()
+    length = len(await gates.audit(home.site))
+    await home.set_member(kept.user, "owner", [LOCK])
+    await signed(home, gates)
     before = home.generation
     # Rex was removed after the copy was made, so the copy still has him.
     del home.members[removed.user]
-    await behind(home, gates)
-    home.auto_sync = False
+    home.auto_sync = other.auto_sync = False
     await home.cut()
+    await become_older(gates, home, length)
     await home.connect()
     assert home.restored
     assert home.generation > before
-    assert await asyncio.wait_for(asyncio.shield(kept.peer.closed), 10) == 4401
-    for phone in (kept, removed):
+    assert ras.identity.generation == home.generation
+    for phone in (kept, elsewhere):
+        assert await asyncio.wait_for(asyncio.shield(phone.peer.closed), 10) == 4401
+    assert await close_code(other) == 1012, "its home has to send its list too"
+    for phone in (kept, removed, elsewhere):
         with pytest.raises(Denied) as denied:
             await phone.call("GET", "/api/v1/locks")
-        assert denied.value.status == 11, "its session is void"
-    assert [
-        row.suspended
-        for row in await gates.rows(select(sites.c.suspended).where(sites.c.id == home.site))
-    ] == [1]
-    assert len(await gates.noted(home.site, "site.restored")) == 1
+        assert denied.value.status == 11, "its session is void: it is one database"
+    found = await suspended(gates)
+    assert found[home.site]
+    assert found[other.site]
+    for one in (home, other):
+        assert len(await gates.noted(one.site, "site.restored")) == 1
 
     assert not (await home.request("site.digest", {"digest": b64(home.digest())}))["match"], (
         "it must send the list"
@@ -410,43 +436,168 @@ async def test_case_16_a_server_behind_what_its_gateway_remembers_lets_nobody_in
     assert await home.sync()
     assert {item["user"] for item in home.listing()["members"]} == {kept.user}
     assert len(await gates.noted(home.site, "member.ended")) == 1
-    assert len((await stranger.call("GET", "/api/v1/locks"))["locks"]) == 1, (
-        "another home is not touched"
-    )
+    assert (await suspended(gates))[other.site], "one home's list says nothing of another's"
 
-    # The next link is an ordinary one.
+    # The next link is an ordinary one; the other home hears of it when it comes.
     await home.cut()
     await home.connect()
     assert not home.restored
+    await other.connect()
+    assert other.restored
+    assert other.generation == home.generation
 
 
-async def test_a_gateway_can_void_its_own_site_only_and_not_without_end(gates: Gates) -> None:
+async def test_a_home_that_did_not_send_its_list_yet_hears_of_the_restore_again(
+    gates: Gates,
+) -> None:
     home = await gates.enrolled("Home", LOCK)
-    for _ in range(5):
-        await behind(home, gates)
-        await home.cut()
+    length = len(await gates.audit(home.site)) - 1
+    await signed(home, gates)
+    home.auto_sync = False
+    await home.cut()
+    await become_older(gates, home, length)
+    for _ in range(2):
         await home.connect()
         assert home.restored
-    await behind(home, gates)
-    await home.cut()
-    assert await sent_away(home) == 4429
-    assert await sent_away(home, generation=2**62) in (4400, 4429)
-
-
-async def test_a_gateway_that_remembers_the_same_audit_is_welcome(gates: Gates, ras: Ras) -> None:
-    home = await gates.enrolled("Home", LOCK)
-    await ras.checkpoints.sign(home.site)
-    await home.until(lambda: home.audit)
+        await home.cut()
+    assert len(await gates.noted(home.site, "site.restored")) == 1, "it is known already"
+    home.auto_sync = True
+    await home.connect()
     await home.cut()
     await home.connect()
     assert not home.restored
-    assert home.audit is not None
-    index, head = home.audit
-    forked = bytes(32) if head != bytes(32) else bytes([1]) * 32
-    home.audit = (index, forked)
+
+
+async def test_a_gateways_unproven_words_restore_nothing_and_its_owner_hears_of_them(
+    gates: Gates, ras: Ras, clock: MovedClock
+) -> None:
+    home = await gates.enrolled("Home", LOCK)
+    other = await gates.enrolled("Other", LOCK)
+    owner = await gates.owner(home)
+    await owner.connect()
+    await signed(other, gates)
+    await signed(home, gates)
+    assert home.checkpoint is not None
+    await home.cut()
+    generations = (home.generation, ras.identity.generation)
+    forged = [
+        home.checkpoint | {field: home.checkpoint[field] + 1}
+        for field in ("first", "last", "time", "generation")
+    ]
+    forged += [home.checkpoint | {field: b64(bytes(32))} for field in ("before", "head")]
+    forged += [home.checkpoint | {"signature": b64(bytes(64))}, dict(other.checkpoint or {})]
+    forged += [home.checkpoint | {"generation": 2**63 - 1, "last": 2**63 - 1}]
+    for checkpoint in forged:
+        assert await sent_away(home, checkpoint=checkpoint) == 4400
+    for field, wrong in (("last", 0), ("head", "AAAA"), ("time", -1), ("more", 1)):
+        assert await sent_away(home, checkpoint=home.checkpoint | {field: wrong}) == 4400
+    assert len(await gates.noted(home.site, "gateway.false_checkpoint")) == 1, "and fills no audit"
+    said = await owner.until(
+        lambda: [
+            event["body"]["site"]
+            for event in owner.events
+            if event["body"].get("what") == "gateway_false_checkpoint"
+        ]
+    )
+    assert said == [home.site]
+    clock.advance(3601)
+    assert await sent_away(home, checkpoint=forged[0]) == 4400
+    assert len(await gates.noted(home.site, "gateway.false_checkpoint")) == 2
+    await home.connect()
+    assert not home.restored
+    assert (home.generation, ras.identity.generation) == generations
+    assert not (await suspended(gates))[other.site]
+    assert await gates.noted(home.site, "site.restored") == []
+
+
+async def test_a_gateway_that_remembers_what_was_signed_is_welcome_and_another_history_is_a_restore(
+    gates: Gates,
+) -> None:
+    home = await gates.enrolled("Home", LOCK)
+    await signed(home, gates)
+    old = home.checkpoint
     await home.cut()
     await home.connect()
-    assert home.restored, "the same length with another end is another history"
+    assert not home.restored
+    await signed(home, gates)
+    await home.cut()
+    peer = await home.open()
+    assert not (await home.handshake(peer, checkpoint=old))["restored"], "an earlier one holds too"
+    await peer.socket.close()
+    # As long as before, with another end.
+    await gates.change(
+        update(audit)
+        .where(audit.c.site == home.site, audit.c.i == (old or {})["last"])
+        .values(hash=bytes(32))
+    )
+    peer = await home.open()
+    assert (await home.handshake(peer, checkpoint=old))["restored"]
+    await peer.socket.close()
+    # Signed under an earlier generation: that restore is known.
+    await home.connect()
+    await home.cut()
+    peer = await home.open()
+    assert not (await home.handshake(peer, checkpoint=old))["restored"]
+    await peer.socket.close()
+
+
+async def test_a_checkpoint_of_a_later_generation_is_a_restore(gates: Gates) -> None:
+    home = await gates.enrolled("Home", LOCK)
+    await signed(home, gates)
+    await home.cut()
+    later = home.generation
+    await gates.change(sites.update().where(sites.c.id == home.site).values(generation=later - 5))
+    peer = await home.open()
+    welcome = await home.handshake(peer)
+    assert welcome["restored"]
+    assert welcome["generation"] > later
+    await peer.socket.close()
+
+
+async def test_a_gateway_that_says_twice_where_it_is_gets_all_that_waits(
+    gates: Gates, ras: Ras, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = await gates.enrolled("Home", LOCK)
+    home.auto_join = False
+    names = ["Ada", "Bo", "Cy"]
+    for name in names:
+        await gates.phone(name).ask(await home.invite())
+    await home.until(lambda: len(home.events) == 3)
+    recipient = f"gateway:{home.site}"
+
+    def push_again(tx: Transaction) -> None:
+        for number in range(3):
+            tx.push(recipient, "join.done", {"number": number})
+
+    # Nothing is acknowledged from here on, so that all of it can come again.
+    monkeypatch.setattr(home, "_durable", nothing)
+    await ras.store.write(push_again)
+    await home.until(lambda: len(home.events) == 6)
+    held, read = asyncio.Event(), ras.store.read
+    waiting: list[Any] = []
+
+    async def slowly(job: Any) -> Any:
+        found = await read(job)
+        if isinstance(job, partial) and job.keywords.get("recipient") == recipient and not waiting:
+            waiting.append(found)
+            await held.wait()
+        return found
+
+    monkeypatch.setattr(ras.store, "read", slowly)
+    taken, last = len(home.events), home.seq
+    answer = await home.request("resume", {"generation": home.generation, "seq": last})
+    assert not answer["reset"]
+    await eventually(lambda: waiting)
+    assert waiting == [[]], "its reader has found that there is no more, and does not know it yet"
+    home.seq = last - 3
+    await home.request("resume", {"generation": home.generation, "seq": last - 3})
+    held.set()
+    await home.until(lambda: len(home.events) == taken + 3)
+    assert [event["seq"] for event in home.events[taken:]] == [last - 2, last - 1, last]
+
+
+async def nothing(*_: Any) -> None:
+    """Do nothing with an event."""
 
 
 async def test_a_gateway_asks_for_checkpoints_that_it_missed_and_follows_the_audit(

@@ -168,6 +168,8 @@ async def status(ras: Ras, _arguments: Arguments) -> dict[str, Any]:
         "fingerprint": ras.identity.fingerprint,
         "server_key": wire.b64(ras.identity.public),
         "generation": ras.identity.generation,
+        "public_url": ras.settings.public_url or None,
+        "reached": ras.reach.reached,
         "ports": {name: port for name, port in listening.items() if port is not None},
         **counts,
         "gateways_online": ras.gateways.connected,

@@ -119,6 +119,9 @@ class _Border:
             )
         if not allowed:
             raise Refused(Status.NOT_PERMITTED)
+        behind_proxy = peer is not None and address.within(peer, settings.proxies)
+        if self._listener is Listener.PUBLIC or behind_proxy:
+            self._ras.reach.seen(request.headers.get(hdrs.HOST, ""))
 
     def _preflight(self, request: web.Request) -> web.StreamResponse:
         if request.headers.get(hdrs.ORIGIN, "") not in self._ras.settings.allowed_origins:

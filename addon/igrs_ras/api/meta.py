@@ -11,7 +11,10 @@ table = Table()
 
 
 class Server(Answer):
-    """Who this server is. `key` is what a gateway pins; compare `fingerprint` with the command line's."""
+    """Who this server is. `key` is what a gateway pins; compare `fingerprint` with the command line's.
+
+    `reached`: a request has come in at `public_url`, so people can be invited.
+    """
 
     name: str
     version: str
@@ -19,6 +22,7 @@ class Server(Answer):
     fingerprint: str
     time: int
     public_url: str
+    reached: bool
     second_steps: list[str]
 
 
@@ -35,6 +39,7 @@ class Server(Answer):
         "fingerprint": "21fe 31df a154 a261 626b",
         "time": 1790000000000,
         "public_url": "https://locks.example",
+        "reached": True,
         "second_steps": ["totp", "recovery"],
     },
 )
@@ -48,6 +53,7 @@ async def get_server(call: Call[None]) -> Server:
         fingerprint=ras.identity.fingerprint,
         time=ras.clock.now_ms(),
         public_url=ras.settings.public_url,
+        reached=ras.reach.reached,
         second_steps=ras.second_steps(),
     )
 

@@ -58,7 +58,8 @@ def _flag(name: str) -> Column[bool]:
     return Column(name, Boolean, nullable=False, server_default=text("false"))
 
 
-# One row: who this server is. `boot` is compared with a file outside every backup (restore detection).
+# One row: who this server is. `boot` is compared with a file outside every backup (restore detection). `reached`: the
+# public_url at which a request has come in.
 server = Table(
     "server",
     metadata,
@@ -66,6 +67,7 @@ server = Table(
     Column("key", LargeBinary, nullable=False),
     Column("boot", LargeBinary, nullable=False),
     Column("generation", BigInteger, nullable=False),
+    Column("reached", Text, nullable=True),
     _time("created"),
 )
 
@@ -209,7 +211,7 @@ known_devices = Table(
 )
 
 # `state`: pending until the home's invitation.done, then active. `role`: owner or member. `key_number`: of the last
-# keys.update that the home sent for this member.
+# keys.update that the home sent for this member; `keys_wanted`: of the gateway's last event that asked for one.
 members = Table(
     "members",
     metadata,
@@ -218,6 +220,7 @@ members = Table(
     Column("role", String(8), nullable=False),
     Column("state", String(8), nullable=False),
     Column("key_number", BigInteger, nullable=False, server_default=text("0")),
+    Column("keys_wanted", BigInteger, nullable=False, server_default=text("0")),
     _time("created"),
     Index(None, "user"),
 )
@@ -336,5 +339,6 @@ checkpoints = Table(
     Column("before", LargeBinary, nullable=False),
     Column("head", LargeBinary, nullable=False),
     Column("time", BigInteger, nullable=False),
+    Column("generation", BigInteger, nullable=False),
     Column("signature", LargeBinary, nullable=False),
 )

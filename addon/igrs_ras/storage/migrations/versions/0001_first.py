@@ -27,6 +27,7 @@ def upgrade() -> None:
         sa.Column("key", sa.LargeBinary(), nullable=False),
         sa.Column("boot", sa.LargeBinary(), nullable=False),
         sa.Column("generation", sa.BigInteger(), nullable=False),
+        sa.Column("reached", sa.Text(), nullable=True),
         sa.Column("created", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_server")),
     )
@@ -82,6 +83,7 @@ def upgrade() -> None:
         sa.Column("before", sa.LargeBinary(), nullable=False),
         sa.Column("head", sa.LargeBinary(), nullable=False),
         sa.Column("time", sa.BigInteger(), nullable=False),
+        sa.Column("generation", sa.BigInteger(), nullable=False),
         sa.Column("signature", sa.LargeBinary(), nullable=False),
         sa.ForeignKeyConstraint(
             ["site"], ["sites.id"], name=op.f("fk_checkpoints_site"), ondelete="CASCADE"
@@ -186,6 +188,7 @@ def upgrade() -> None:
         sa.Column("role", sa.String(length=8), nullable=False),
         sa.Column("state", sa.String(length=8), nullable=False),
         sa.Column("key_number", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("keys_wanted", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("created", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(
             ["site"], ["sites.id"], name=op.f("fk_members_site"), ondelete="CASCADE"
