@@ -127,8 +127,7 @@ async def relays_under_way(place: Residence, database: Database) -> AsyncIterato
             assert kept.state == "answered", step
         # The same message under the same key is not sent again: the client learns how it ended.
         await phone.peer.send("relay.open", phone.opening(home.site, device, b"unlock", key))
-        told = len(phone.states(key))
-        await phone.until(lambda key=key, told=told: len(phone.states(key)) > told)
+        await told_more(phone, key, len(phone.states(key)))
         assert phone.states(key)[-1] == kept.state, step
         assert reached.empty(), step
         with rows_of(database) as rows:
@@ -136,6 +135,10 @@ async def relays_under_way(place: Residence, database: Database) -> AsyncIterato
             found = [entry for entry in entries if key in entry]
         assert [entry.count("relay.accepted") for entry in found] == [1, 0], step
         assert [entry.count("relay.ended") for entry in found] == [0, 1], step
+
+
+async def told_more(phone: Phone, key: str, before: int) -> None:
+    await phone.until(lambda: len(phone.states(key)) > before)
 
 
 async def a_join_under_way(place: Residence, database: Database) -> AsyncIterator[str]:

@@ -66,7 +66,7 @@ def settings(database: Database) -> Settings:
 async def home(ras: Ras, database: Database, clock: MovedClock) -> AsyncIterator[Furnished]:
     with rows_of(database) as rows:
         code = new_site(rows, "Mill Lane 2", clock.now_ms())
-    place = await settle(base_of(ras), code, now=clock.now_ms)
+    place = await settle(base_of(ras), code, now=clock.now_ms, origin=ORIGIN)
     found = await furnish(place, database, ORIGIN)
     yield found
     await place.close()
@@ -96,10 +96,8 @@ class Calls:
 
     def run(self) -> None:
         schema = schemathesis.openapi.from_dict(self.document.document)
-        operations = {
-            result.ok().definition.raw["operationId"]: result.ok()
-            for result in schema.get_all_operations()
-        }
+        found: list[Any] = [result.ok() for result in schema.get_all_operations()]  # type: ignore[union-attr]
+        operations = {operation.definition.raw["operationId"]: operation for operation in found}
         for name in [name for name in operations if name not in LAST] + list(LAST):
             if name not in LEFT_OUT and not self.document.operations[name].is_websocket:
                 described = self.document.operations[name].described

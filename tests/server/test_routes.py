@@ -169,10 +169,10 @@ async def street(
     for name in ("Olga", "Pia"):
         with rows_of(database) as rows:
             code = new_site(rows, f"{name}'s home", clock.now_ms())
-        place = await settle(base_of(ras), code, now=clock.now_ms, name=name)
+        place = await settle(base_of(ras), code, now=clock.now_ms, name=name, origin=ORIGIN)
         found.append(await furnish(place, database, ORIGIN))
     document = Document(json.loads(openapi.document()))
-    yield Street(ras, database, http, clock, *found, document)
+    yield Street(ras, database, http, clock, found[0], found[1], document)
     for one in found:
         await one.place.close()
 

@@ -353,7 +353,7 @@ async def test_case_46_no_secret_is_seen_anywhere_but_where_it_is_given(
     assert log.count('"message":"request"') > 40  # it did say much
     with rows_of(database) as rows:
         columns = columns_of(dump(rows))
-    places = [("in the log", log.encode(), set())]
+    places: list[tuple[str, bytes, set[str]]] = [("in the log", log.encode(), set())]
     places += [
         (f"in what {verb!r} prints", text.encode(), {"e-mail address"} if verb == "user list" else set())
         for verb, text in outputs.items()

@@ -115,11 +115,21 @@ def device_id() -> str:
 
 
 async def settle(
-    url: str, code: str, *, now: Callable[[], int] | None = None, name: str = "Olga"
+    url: str,
+    code: str,
+    *,
+    now: Callable[[], int] | None = None,
+    name: str = "Olga",
+    origin: str = "",
 ) -> Residence:
-    """Enrol a home with two locks, let its owner claim it, and a member join for the first lock. All are connected."""
+    """Enrol a home with two locks, let its owner claim it, and a member join for the first lock. All are connected.
+
+    `origin`: the server's public address, if people come by another one than `url`.
+    """
     clock = now or SystemClock().now_ms
     home = Home(url, now=clock)
+    if origin:
+        await home.http.call("GET", "/healthz", Host=origin.removeprefix("https://"))
     await home.enrol(code)
     await home.connect()
     devices = sorted((device_id(), device_id()))
