@@ -186,13 +186,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     if data is None:
         return 0
+    try:
+        _show(data, as_json=as_json)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever reads has seen enough, as in `| head`. What is left goes nowhere at the interpreter's end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return AUDIT_BROKEN if data.get("holds") is False else 0
+
+
+def _show(data: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(data, indent=2, ensure_ascii=True))
     else:
         from igrs_ras.output import show  # noqa: PLC0415
 
         show(data)
-    return AUDIT_BROKEN if data.get("holds") is False else 0
 
 
 def _run(settings: Settings, verb: str, given: dict[str, Any]) -> dict[str, Any] | None:

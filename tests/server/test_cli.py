@@ -600,3 +600,29 @@ def test_tables_and_lines_are_readable(capsys: pytest.CaptureFixture[str]) -> No
 
 def test_a_time_that_is_none_is_shown_as_it_is() -> None:
     assert output._time(2**80) == str(2**80)
+
+
+def test_what_few_rows_of_a_wide_table_have_stands_with_its_name(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    rare = {f"rare_{number}": number for number in range(output.WIDE)}
+    output.show({"entries": [{"index": 1, "what": "one"} | rare, {"index": 2, "what": "two"}]})
+    first, second, third = capsys.readouterr().out.splitlines()
+    assert first.split() == ["index", "what", "more"]
+    assert second.endswith("rare_0 0, rare_1 1, rare_2 2, rare_3 3, rare_4 4, rare_5 5, rare_6 6, rare_7 7")  # fmt: skip
+    assert third.split() == ["2", "two"]
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_who_reads_only_the_beginning_gets_no_traceback(environment: pytest.MonkeyPatch) -> None:
+    del environment  # whose variables the process gets
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        said = subprocess.run(
+            [sys.executable, "-m", "igrs_ras", "status"],
+            stdout=writing, stderr=subprocess.PIPE, check=False,
+        )  # fmt: skip
+    finally:
+        os.close(writing)
+    assert (said.returncode, said.stderr) == (0, b"")
