@@ -422,7 +422,7 @@ async def test_case_16_a_restored_backup_lets_in_only_whom_the_home_still_knows(
         assert kept
         ras = await start_ras(settings)
         assert ras.boot.restored_at_start
-        place.home.url = place.home.http.url = base_of(ras)
+        place.home.url = place.home.http.base = base_of(ras)
         data = await run(ras, "site show", {"site": place.site})
         assert data["state"].startswith("waits")
         assert len(data["members"]) == 2

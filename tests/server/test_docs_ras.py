@@ -260,7 +260,7 @@ def test_what_auth_welcome_and_a_checkpoint_carry_is_named() -> None:
 
 
 def test_the_page_says_in_its_text_what_the_code_has() -> None:
-    assert sites.WANTED == (1, 3600)
+    assert sites.WANTED == (1, 3600.0)
     assert gateways.HANDSHAKE_SECONDS == 10
     assert gateways.ADMINS_SECONDS == 300
     assert link.TOKEN_SECONDS == 600

@@ -389,6 +389,12 @@ async def become_older(gates: Gates, home: Home, length: int) -> None:
     await gates.ras.store.write(job)
 
 
+async def restored(home: Home) -> bool:
+    """Connect; tell whether the server says that it was put back."""
+    await home.connect()
+    return home.restored
+
+
 async def suspended(gates: Gates) -> dict[str, bool]:
     rows = await gates.rows(select(sites.c.id, sites.c.suspended))
     return {row.id: row.suspended for row in rows}
@@ -412,8 +418,7 @@ async def test_case_16_a_server_behind_a_checkpoint_that_it_signed_revives_nobod
     home.auto_sync = other.auto_sync = False
     await home.cut()
     await become_older(gates, home, length)
-    await home.connect()
-    assert home.restored
+    assert await restored(home)
     assert home.generation > before
     assert ras.identity.generation == home.generation
     for phone in (kept, elsewhere):
@@ -440,10 +445,8 @@ async def test_case_16_a_server_behind_a_checkpoint_that_it_signed_revives_nobod
 
     # The next link is an ordinary one; the other home hears of it when it comes.
     await home.cut()
-    await home.connect()
-    assert not home.restored
-    await other.connect()
-    assert other.restored
+    assert not await restored(home)
+    assert await restored(other)
     assert other.generation == home.generation
 
 
@@ -457,15 +460,13 @@ async def test_a_home_that_did_not_send_its_list_yet_hears_of_the_restore_again(
     await home.cut()
     await become_older(gates, home, length)
     for _ in range(2):
-        await home.connect()
-        assert home.restored
+        assert await restored(home)
         await home.cut()
     assert len(await gates.noted(home.site, "site.restored")) == 1, "it is known already"
     home.auto_sync = True
     await home.connect()
     await home.cut()
-    await home.connect()
-    assert not home.restored
+    assert not await restored(home)
 
 
 async def test_a_gateways_unproven_words_restore_nothing_and_its_owner_hears_of_them(
@@ -503,8 +504,7 @@ async def test_a_gateways_unproven_words_restore_nothing_and_its_owner_hears_of_
     clock.advance(3601)
     assert await sent_away(home, checkpoint=forged[0]) == 4400
     assert len(await gates.noted(home.site, "gateway.false_checkpoint")) == 2
-    await home.connect()
-    assert not home.restored
+    assert not await restored(home)
     assert (home.generation, ras.identity.generation) == generations
     assert not (await suspended(gates))[other.site]
     assert await gates.noted(home.site, "site.restored") == []
@@ -517,8 +517,7 @@ async def test_a_gateway_that_remembers_what_was_signed_is_welcome_and_another_h
     await signed(home, gates)
     old = home.checkpoint
     await home.cut()
-    await home.connect()
-    assert not home.restored
+    assert not await restored(home)
     await signed(home, gates)
     await home.cut()
     peer = await home.open()

@@ -126,7 +126,7 @@ async def test_the_keys_that_come_again_are_those_of_the_join_and_open_for_this_
     await phone.until(lambda: keys_of(phone))
     assert keys_of(phone) == [box]
     assert home.members[phone.user].number == 1
-    assert home.keys_owed == set()
+    await eventually(lambda: home.keys_owed == set())
 
 
 async def test_a_home_that_is_away_is_asked_once(gates: Gates, clock: MovedClock, ras: Ras) -> None:
@@ -172,7 +172,7 @@ async def test_after_a_restore_the_home_sends_everybodys_keys_without_being_aske
     await ras.store.write(restored_server)
     await home.connect()
     assert home.restored
-    assert home.keys_owed == set()
+    await eventually(lambda: home.keys_owed == set())
     rows = await gates.rows(
         select(events.c.recipient, events.c.envelope).where(
             events.c.recipient.in_([f"user:{one.user}" for one in (owner, *phones)])

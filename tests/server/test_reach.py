@@ -79,7 +79,7 @@ async def test_no_guest_is_invited_before_the_public_address_is_set_and_was_reac
         stored = select(server.c.reached)
 
         async def remembered() -> bool:
-            return (await gates.rows(stored))[0].reached == URL
+            return [row.reached for row in await gates.rows(stored)] == [URL]
 
         await eventually(remembered)
     await ras.close()

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from conftest import Database
+    from home import Home
     from igrs_ras.ras import Ras
     from igrs_ras.settings import Settings
     from igrs_ras.storage.store import Transaction
@@ -138,6 +139,12 @@ def town(tx: Transaction) -> dict[str, str]:
             },
         )  # fmt: skip
     return made
+
+
+async def restored(home: Home) -> bool:
+    """Connect; tell whether the server says that it was put back."""
+    await home.connect()
+    return home.restored
 
 
 def nonce_of(database: Database) -> bytes:
@@ -369,23 +376,21 @@ async def test_a_home_that_comes_back_lets_in_whom_it_still_knows(
         await ras.close()
         copied = copy_of("older")
         ras = await start_ras(settings)
-        place.home.url = place.home.http.url = base_of(ras)
-        await place.home.connect()
-        assert not place.home.restored
+        place.home.url = place.home.http.base = base_of(ras)
+        assert not await restored(place.home)
         del place.home.members[member]
         await place.home.request("member.end", {"user": member})
         await ras.close()
 
         ras = await start_ras(make_settings(copied))
-        place.home.url = place.home.http.url = base_of(ras)
+        place.home.url = place.home.http.base = base_of(ras)
         with rows_of(copied) as connection:
             # The member whom the home had removed is back in the rows, and gets nowhere.
             assert count(connection, members, members.c.user == member) == 1
             for user in (owner, member):
                 with pytest.raises(Refused):
                     access.member(connection, site, user)
-        await place.home.connect()
-        assert place.home.restored
+        assert await restored(place.home)
         with rows_of(copied) as connection:
             assert access.member(connection, site, owner).role == "owner"
             with pytest.raises(Refused):

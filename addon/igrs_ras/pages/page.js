@@ -7,6 +7,7 @@ const WHAT = {
   "audit.cut": "Old records were removed",
   "gateway.copy": "A copy of this home's gateway tried to connect",
   "gateway.enrolled": "A gateway was connected to this home",
+  "gateway.false_checkpoint": "This home's gateway showed a record that the server never signed: it was not let in",
   "gateway.key_changed": "The gateway has a new key",
   "gateway.revoked": "A gateway was shut out",
   "invitation.created": "An invitation was made",
