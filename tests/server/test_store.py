@@ -462,7 +462,10 @@ async def test_a_writer_that_hangs_does_not_keep_the_server_from_ending(
 
 
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
-async def test_only_one_server_uses_a_database(database: Database, clock: MovedClock) -> None:
+async def test_only_one_server_uses_a_database(
+    database: Database, clock: MovedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "START", 0.1)
     async with opened(database, clock):
         second = Store(open_engine(database.url), clock)
         with pytest.raises(InUseError):
@@ -470,6 +473,21 @@ async def test_only_one_server_uses_a_database(database: Database, clock: MovedC
         await second.stop()
     async with opened(database, clock):
         pass
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+async def test_a_server_waits_a_moment_for_one_that_is_just_ending(
+    database: Database, clock: MovedClock
+) -> None:
+    async with opened(database, clock) as first:
+        second = Store(open_engine(database.url), clock)
+        starting = asyncio.create_task(second.start())
+        await asyncio.sleep(0.1)
+        assert not starting.done()
+        await first.stop()
+        await starting
+        assert await second.probe()
+        await second.stop()
 
 
 def test_only_one_server_uses_a_data_folder(tmp_path: Any) -> None:

@@ -119,3 +119,10 @@ def claim(connection: Connection) -> None:
         connection.rollback()
         raise InUseError("another igrs-ras uses this database")
     connection.commit()
+
+
+def release(connection: Connection) -> None:
+    """Let the database go at once: PostgreSQL may notice only later that the connection has ended."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_unlock_all()"))
+        connection.commit()

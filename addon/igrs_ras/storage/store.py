@@ -6,31 +6,25 @@ Because one thread writes, jobs never run beside each other: what a job read, st
 """
 
 import asyncio
+import contextlib
 import logging
 import queue
 import secrets
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection, CursorResult, Engine, Executable, delete
-from sqlalchemy.exc import (
-    DataError,
-    DBAPIError,
-    IntegrityError,
-    InternalError,
-    NotSupportedError,
-    ProgrammingError,
-    SQLAlchemyError,
-)
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from igrs_ras.clock import Clock
 from igrs_ras.status import Refused, Status
-from igrs_ras.storage.engine import WRITER, InUseError, claim
+from igrs_ras.storage.engine import WRITER, InUseError, claim, release
 from igrs_ras.storage.heads import Heads, Mark
+from igrs_ras.storage.jobs import Group, Job, Outcome, is_fault_of_job
 from igrs_ras.storage.tables import throttle
 
 _LOGGER = logging.getLogger(__name__)
@@ -43,6 +37,7 @@ STOP = 10.0  # seconds that what waits has at the end
 # Seconds until a lost database that somebody else now holds counts as taken over: PostgreSQL may keep our own lost
 # connection, and its lock, for some time.
 GRACE = 60.0
+START = 3.0  # seconds that a server which has just ended has to let the database go
 
 type WriteJob[T] = Callable[[Transaction], T]
 type ReadJob[T] = Callable[[Connection], T]
@@ -102,30 +97,6 @@ class Transaction:
         self.callbacks.append(callback)
 
 
-@dataclass(slots=True)
-class _Job:
-    run: Any  # a WriteJob, or None if it is a bulk job's
-    bulk: BulkJob[Any, Any] | None
-    item: Any
-    future: asyncio.Future[Any]
-
-
-@dataclass(slots=True)
-class _Outcome:
-    job: _Job
-    value: Any = None
-    error: BaseException | None = None
-
-
-@dataclass(slots=True)
-class _Group:
-    outcomes: list[_Outcome] = field(default_factory=list)
-    callbacks: list[Callable[[], None]] = field(default_factory=list)
-    events: list[tuple[str, int, bytes]] = field(default_factory=list)
-    audit: int = 0
-    seconds: float = 0.0
-
-
 class Store:
     """Reads and writes. Made in a running event loop; `start` before use, `stop` at the end."""
 
@@ -139,7 +110,7 @@ class Store:
         self.fatal: Callable[[str], None] | None = None
         self._clock = clock
         self._loop = asyncio.get_running_loop()
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._readers = ThreadPoolExecutor(readers, "store-read")
         self._thread = threading.Thread(target=self._work, name="store-write", daemon=True)
         self._connection: Connection | None = None
@@ -176,11 +147,11 @@ class Store:
         Raises Refused(NOT_READY) when the database does not take it in time (it may still take it later, so what must
         not happen unnoticed is looked up again), else what the job raised.
         """
-        return await self._submit(_Job(job, None, None, self._loop.create_future()))  # type: ignore[no-any-return]
+        return await self._submit(Job(job, None, None, self._loop.create_future()))  # type: ignore[no-any-return]
 
     async def bulk[A, T](self, job: BulkJob[A, T], item: A) -> T:
         """Run a job for many at once: it gets the items of a whole group and returns a value or error for each."""
-        return await self._submit(_Job(None, job, item, self._loop.create_future()))  # type: ignore[no-any-return]
+        return await self._submit(Job(None, job, item, self._loop.create_future()))  # type: ignore[no-any-return]
 
     async def read[T](self, job: ReadJob[T]) -> T:
         """Run a reading job in one of the readers' threads. Raises Refused(NOT_READY)."""
@@ -196,7 +167,7 @@ class Store:
             self._failed("no connection was free")
             raise Refused(Status.NOT_READY) from error
         except DBAPIError as error:
-            if _is_fault_of_job(error):
+            if is_fault_of_job(error):
                 raise
             self._failed(type(error.orig).__name__)
             raise Refused(Status.NOT_READY) from error
@@ -216,7 +187,7 @@ class Store:
         with self.engine.connect() as connection, connection.begin():
             return job(connection)
 
-    async def _submit(self, job: _Job) -> Any:
+    async def _submit(self, job: Job) -> Any:
         if self._stopping or self._jobs.qsize() >= WAITING or not self._thread.is_alive():
             raise Refused(Status.NOT_READY)
         self._jobs.put(job)
@@ -242,9 +213,21 @@ class Store:
             self._lost_at = None
         return self._connection
 
+    def _first_connect(self) -> None:
+        end = time.monotonic() + START
+        while True:
+            try:
+                self._connect()
+            except InUseError:
+                if time.monotonic() >= end:
+                    raise
+                time.sleep(0.05)
+            else:
+                return
+
     def _work(self) -> None:
         try:
-            self._connect()
+            self._first_connect()
         except (SQLAlchemyError, InUseError) as error:
             self._claim_error = error
             return
@@ -264,15 +247,17 @@ class Store:
             if last:
                 break
         if self._connection is not None:
+            with contextlib.suppress(SQLAlchemyError):
+                release(self._connection)
             self._connection.close()
 
-    def _run_group(self, jobs: list[_Job]) -> None:
-        done = _Group()
+    def _run_group(self, jobs: list[Job]) -> None:
+        done = Group()
         begun = self._clock.monotonic()
         try:
             connection = self._connect()
             with connection.begin():
-                bulks: dict[Any, list[_Job]] = {}
+                bulks: dict[Any, list[Job]] = {}
                 for job in jobs:
                     if job.bulk is not None:
                         bulks.setdefault(job.bulk, []).append(job)
@@ -296,7 +281,7 @@ class Store:
             done.seconds = self._clock.monotonic() - begun
             self._call(self._committed, done)
 
-    def _run_one(self, connection: Connection, job: _Job, run: WriteJob[Any], done: _Group) -> None:
+    def _run_one(self, connection: Connection, job: Job, run: WriteJob[Any], done: Group) -> None:
         transaction = Transaction(connection, self.heads, self._clock.now_ms())
         mark = self.heads.mark()
         connection.exec_driver_sql("SAVEPOINT job")
@@ -305,13 +290,13 @@ class Store:
             connection.exec_driver_sql("RELEASE SAVEPOINT job")
         except Exception as error:  # noqa: BLE001  it belongs to who asked
             self._undo(connection, mark, error)
-            done.outcomes.append(_Outcome(job, error=error))
+            done.outcomes.append(Outcome(job, error=error))
         else:
-            done.outcomes.append(_Outcome(job, value))
+            done.outcomes.append(Outcome(job, value))
             done.callbacks.extend(transaction.callbacks)
 
     def _run_bulk(
-        self, connection: Connection, bulk: BulkJob[Any, Any], jobs: list[_Job], done: _Group
+        self, connection: Connection, bulk: BulkJob[Any, Any], jobs: list[Job], done: Group
     ) -> None:
         transaction = Transaction(connection, self.heads, self._clock.now_ms())
         mark = self.heads.mark()
@@ -319,27 +304,27 @@ class Store:
         try:
             values = bulk(transaction, [job.item for job in jobs])
             outcomes = [
-                _Outcome(job, error=value) if isinstance(value, Exception) else _Outcome(job, value)
+                Outcome(job, error=value) if isinstance(value, Exception) else Outcome(job, value)
                 for job, value in zip(jobs, values, strict=True)
             ]
             connection.exec_driver_sql("RELEASE SAVEPOINT job")
         except Exception as error:  # noqa: BLE001  it belongs to who asked
             self._undo(connection, mark, error)
-            done.outcomes.extend(_Outcome(job, error=error) for job in jobs)
+            done.outcomes.extend(Outcome(job, error=error) for job in jobs)
         else:
             done.callbacks.extend(transaction.callbacks)
             done.outcomes.extend(outcomes)
 
     def _undo(self, connection: Connection, mark: Mark, error: Exception) -> None:
         """Undo one job that failed. A lost connection or a full disk ends the whole group instead."""
-        if isinstance(error, DBAPIError) and not _is_fault_of_job(error):
+        if isinstance(error, DBAPIError) and not is_fault_of_job(error):
             raise error
         # Not SQLAlchemy's savepoint, which does not roll back when its release was refused.
         connection.exec_driver_sql("ROLLBACK TO SAVEPOINT job")
         connection.exec_driver_sql("RELEASE SAVEPOINT job")
         self.heads.back(mark)
 
-    def _lost(self, jobs: list[_Job], error: BaseException) -> None:
+    def _lost(self, jobs: list[Job], error: BaseException) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             self._lost_at = self._clock.monotonic()
@@ -359,7 +344,7 @@ class Store:
 
     # Back on the loop.
 
-    def _committed(self, done: _Group) -> None:
+    def _committed(self, done: Group) -> None:
         if self.failing_since is not None and _wrote(done):
             _LOGGER.warning("the database works again")
             self.failing_since = None
@@ -384,14 +369,14 @@ class Store:
         except Exception:
             _LOGGER.exception("what follows a commit failed")
 
-    def _settle(self, jobs: Sequence[_Job], error: BaseException) -> None:
+    def _settle(self, jobs: Sequence[Job], error: BaseException) -> None:
         if isinstance(error, StopIteration):  # a future does not take it
             error = RuntimeError("a job raised StopIteration")
         for job in jobs:
             if not job.future.done():
                 job.future.set_exception(error)
 
-    def _refuse(self, jobs: list[_Job], why: str) -> None:
+    def _refuse(self, jobs: list[Job], why: str) -> None:
         self._failed(why)
         for job in jobs:
             self._settle([job], Refused(Status.NOT_READY))
@@ -402,16 +387,7 @@ class Store:
             self.failing_since = self._clock.monotonic()
 
 
-def _is_fault_of_job(error: DBAPIError) -> bool:
-    """Tell a statement that is wrong from a database that does not work.
-
-    InternalError: PostgreSQL takes nothing more of a job that went on after a refused statement.
-    """
-    kinds = (IntegrityError, DataError, ProgrammingError, NotSupportedError, InternalError)
-    return isinstance(error, kinds) and not error.connection_invalidated
-
-
-def _wrote(done: _Group) -> bool:
+def _wrote(done: Group) -> bool:
     """Tell whether a group surely wrote. A commit of jobs that changed nothing succeeds on a full disk too."""
     if done.events or done.audit:
         return True
