@@ -190,7 +190,7 @@ async def test_case_42_with_a_full_disk_relays_are_refused_and_once_there_is_roo
         assert denied.value.status == NOT_READY
         for end in (place.home, place.owner, place.member):
             assert await asyncio.wait_for(asyncio.shield(end.peer.closed), 20) == CLOSED_NOT_READY
-        assert any("closing all sockets" in line for line in server.errors())
+        await eventually(lambda: any("closing all sockets" in line for line in server.errors()))
         server.largest_file(-1)
 
         async def ready() -> bool:

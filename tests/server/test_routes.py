@@ -184,26 +184,31 @@ def test_the_table_of_who_may_call_is_the_one_that_is_written_here() -> None:
     assert len({route.name for route in ROUTES}) == len(ROUTES)
 
 
+def ids_to_end(street: Street) -> dict[str, str]:
+    """Something that is there now: the owner's newest session, an open invitation, a join that nobody answered."""
+    here = street.here
+    of_owner = select(sessions.c.id).where(
+        sessions.c.user == here.callers["owner"].user, sessions.c.full.is_(True)
+    )
+    is_open = select(invitations.c.id).where(
+        invitations.c.site == here.site, invitations.c.state == "open"
+    )
+    waits = select(joins.c.id).where(joins.c.id.in_(here.ids["join"]), joins.c.state == "pending")
+    with rows_of(street.database) as rows:
+        return {
+            "session": rows.execute(of_owner.order_by(sessions.c.created.desc())).scalars().first(),
+            "invitation": rows.execute(is_open).scalars().first(),
+            "join": rows.execute(waits).scalar_one(),
+        }
+
+
 def request_of(street: Street, name: str) -> tuple[str, Any]:
     """A request that is complete and right, about the first home: only who calls makes the difference."""
     here, operation = street.here, street.document.operations[name]
     ids = {kind: found[0] for kind, found in here.ids.items()}
     ids["user"] = here.callers["newcomer"].user
-    with rows_of(street.database) as rows:
-        # Something that is there to be ended: the owner's second session, an open invitation.
-        ids["session"] = rows.execute(
-            select(sessions.c.id)
-            .where(sessions.c.user == here.callers["owner"].user, sessions.c.full.is_(True))
-            .order_by(sessions.c.created.desc())
-        ).scalars().first()  # fmt: skip
-        ids["invitation"] = rows.execute(
-            select(invitations.c.id).where(
-                invitations.c.site == here.site, invitations.c.state == "open"
-            )
-        ).scalars().first()  # fmt: skip
-        ids["join"] = rows.execute(
-            select(joins.c.id).where(joins.c.id.in_(here.ids["join"]), joins.c.state == "pending")
-        ).scalar_one()  # fmt: skip
+    if operation.parameters:
+        ids |= ids_to_end(street)
     path = operation.path
     for parameter in operation.parameters:
         path = path.replace(f"{{{parameter}}}", ids[parameter])
