@@ -29,6 +29,7 @@ from igrs_ras.storage.tables import (
     known_devices,
     mail_codes,
     recipients,
+    recovery_codes,
     relays,
     server,
     sessions,
@@ -116,7 +117,8 @@ class Boot:
             await self.rotate()
 
     async def stop(self) -> None:
-        """Nothing: the nonce changes at the start."""
+        """Change the nonce: a copy made while the server ran is known as one when it comes back in its place."""
+        await self.rotate()
 
     async def rotate(self) -> None:
         """Change the nonce: a copy made before is from now on known as one."""
@@ -175,7 +177,7 @@ def restored_server(tx: Transaction, reported: int = 0) -> int:
     ]
     generation = next_generation(max(known), reported, tx.now)
     tx.execute(server.update().values(generation=generation))
-    for table in (sessions, mail_codes, enrolments, known_devices):
+    for table in (sessions, mail_codes, recovery_codes, enrolments, known_devices):
         tx.execute(table.delete())
     tx.execute(events.delete())
     tx.execute(sites.update().values(generation=generation, suspended=True))

@@ -90,7 +90,7 @@ def _check_origin(text: str, setting: str, *, trial: bool = False) -> None:
     """Refuse an address that is no https one; with `trial` a plain one will do that no other machine can open."""
     try:
         parts = urlsplit(text)
-        host, _port = parts.hostname or "", parts.port
+        host, _ = parts.hostname or "", parts.port
     except ValueError as error:
         raise SettingsError(f"{setting} is no address") from error
     plain = trial and parts.scheme == "http" and _loopback(host)
@@ -105,6 +105,9 @@ def _check_origin(text: str, setting: str, *, trial: bool = False) -> None:
             f"{setting} must be an https address without user, query or fragment"
             + (", or for a trial on this machine http://127.0.0.1:PORT" if trial else "")
         )
+    if parts.netloc != parts.netloc.lower() or parts.netloc.endswith((":443", ":")):
+        # Browsers write it otherwise, and it has to be equal to what they say.
+        raise SettingsError(f"{setting} must be written in lower case and without :443")
 
 
 def check(settings: Settings) -> Settings:

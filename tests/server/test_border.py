@@ -362,6 +362,8 @@ async def test_a_renewed_certificate_is_taken_up_while_the_server_runs(
         {"certfile": "/nothing", "keyfile": "/nothing"},
         {"certfile": "/nothing"},
         {"public_url": "http://locks.example"},
+        {"public_url": "https://Locks.example"},
+        {"public_url": "https://locks.example:443"},
         {"public_url": "https://me:secret@locks.example"},
         {"allowed_origins": ["https://a.example/path"]},
         {"trusted_proxies": ["0.0.0.0/0"]},

@@ -28,6 +28,7 @@ from igrs_ras.storage.tables import (
     mail_codes,
     members,
     recipients,
+    recovery_codes,
     relays,
     server,
     sessions,
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
 
     type Start = Callable[[Settings], Awaitable[Ras]]
 
-SECRET_TABLES = (sessions, mail_codes, enrolments, known_devices)
+SECRET_TABLES = (sessions, mail_codes, recovery_codes, enrolments, known_devices)
 
 
 @pytest.fixture
@@ -103,6 +104,7 @@ def fill(tx: Transaction, site: str, user: str) -> None:
         known_devices.insert(),
         {"hash": secrets.token_bytes(32), "user": user, "created": tx.now, "used": tx.now},
     )
+    tx.execute(recovery_codes.insert(), {"user": user, "hash": secrets.token_bytes(32)})
     tx.execute(
         enrolments.insert(),
         {"hash": secrets.token_bytes(32), "site": site, "created": tx.now, "expires": later},
