@@ -74,6 +74,18 @@ _SIGNED_IN = select(sessions.c.id).where(
 )
 
 
+# Both of the above at once: the user's right, and the session in which he uses it.
+_ALLOWED = (
+    _RIGHTS.join(sessions, sessions.c.user == grants.c.user)
+    .add_columns(sessions.c.id)
+    .where(
+        sessions.c.id.in_(bindparam("b_sessions", expanding=True)),
+        sessions.c.full.is_(True),
+        sessions.c.expires > bindparam("b_now"),
+    )
+)
+
+
 def may_relay(
     connection: Connection, wanted: Iterable[tuple[str, str, str]]
 ) -> set[tuple[str, str, str]]:
@@ -96,20 +108,42 @@ def _signed_in(connection: Connection, wanted: Iterable[str], now: int) -> set[s
     return set(rows.scalars())
 
 
+def _who(opening: Opening) -> tuple[str, str, str, str]:
+    user, site, device, _ = opening.name
+    return user, site, device, opening.session
+
+
+def _allowed(
+    connection: Connection, openings: Sequence[Opening], now: int
+) -> set[tuple[str, str, str, str]]:
+    """Return those (user, site, device, session) that have the right, in a session of the user that still holds."""
+    names = {
+        (site, user, device) for user, site, device, _ in (opening.name for opening in openings)
+    }
+    rows = connection.execute(
+        _ALLOWED,
+        {
+            "b_wanted": list(names),
+            "b_sessions": list({opening.session for opening in openings}),
+            "b_now": now,
+        },
+    )
+    return {(user, site, device, session) for user, site, device, session in rows}
+
+
 def accept(tx: Transaction, openings: Sequence[Opening]) -> list[Known | Refused | None]:
     """Record openings that may be: None. Others are known already, or refused. A bulk job of the store."""
-    names = [opening.name for opening in openings]
-    rights = may_relay(tx.connection, {name[:3] for name in names})
-    signed_in = _signed_in(tx.connection, {opening.session for opening in openings}, tx.now)
-    known = _known(tx.connection, names)
+    allowed = _allowed(tx.connection, openings, tx.now)
+    refused = {opening.session for opening in openings if _who(opening) not in allowed}
+    signed_in = _signed_in(tx.connection, refused, tx.now) if refused else set()
+    known = _known(tx.connection, [opening.name for opening in openings])
     results: list[Known | Refused | None] = []
     rows: list[dict[str, Any]] = []
     for opening in openings:
         user, site, device, key = opening.name
-        if opening.session not in signed_in:
-            results.append(Refused(Status.SIGN_IN))
-        elif opening.name[:3] not in rights:
-            results.append(Refused(Status.NOT_FOUND))
+        if _who(opening) not in allowed:
+            here = opening.session in signed_in
+            results.append(Refused(Status.NOT_FOUND if here else Status.SIGN_IN))
         elif (before := known.get(opening.name)) is not None:
             results.append(before)
         else:
