@@ -134,9 +134,7 @@ class Gateway:
             "gateway": place.gateway,
             "nonce": b64(nonce),
             "n": place.n,
-            "generation": place.generation,
-            "audit_index": 0,
-            "audit_hash": b64(bytes(32)),
+            "checkpoint": None,
             "signature": b64(Ed25519PrivateKey.from_private_bytes(place.key).sign(signed)),
         }
         socket.send(message("auth", auth))

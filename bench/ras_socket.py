@@ -33,6 +33,7 @@ class Socket(asyncio.Protocol):
         self.take: Callable[[bytes], None] | None = None
         self.opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.closed = False
+        self.code = 0  # the server's, when it closes
         self._head = (
             f"GET {path} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             f"Sec-WebSocket-Key: {b64(os.urandom(16))}\r\nSec-WebSocket-Version: 13\r\n"
@@ -75,6 +76,7 @@ class Socket(asyncio.Protocol):
             if kind <= 2:
                 self._message(data[start:at])
             elif kind == 8:
+                self.code = int.from_bytes(data[start : start + 2])
                 self.close()
         self._buffer = data[at:]
 
@@ -98,7 +100,7 @@ class Socket(asyncio.Protocol):
         """Return the next message; only while `take` is not set. Raises ClosedError."""
         while not self._waiting:
             if self.closed:
-                raise ClosedError("closed")
+                raise ClosedError(f"closed with {self.code}")
             self._reader = asyncio.get_running_loop().create_future()
             await asyncio.wait_for(self._reader, PATIENCE)
         return self._waiting.popleft()
