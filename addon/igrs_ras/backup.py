@@ -236,7 +236,12 @@ class Backup:
         # To the file's last byte, so that nothing in it goes unchecked.
         for data in self._frames():
             try:
-                name, second, third = msgspec.msgpack.decode(data)
+                name, second, third = msgspec.msgpack.decode(data, type=tuple[str, Any, Any])
+                if name:
+                    second = msgspec.convert(second, list[str])
+                    third = msgspec.convert(third, list[list[Any]])
+                else:
+                    second = msgspec.convert(second, dict[str, int])
             except (msgspec.MsgspecError, ValueError, TypeError) as error:
                 raise BackupError("the backup is damaged") from error
             if ended:
@@ -317,5 +322,10 @@ def load(
         table = tables.tables.get(name)
         if table is None or not set(columns) <= set(table.columns.keys()):
             raise BackupError(f"the backup has a table or column that is not of its schema: {name}")
-        connection.execute(table.insert(), [dict(zip(columns, row, strict=True)) for row in rows])
+        if any(len(row) != len(columns) for row in rows):
+            raise BackupError("the backup is damaged")
+        if rows:
+            connection.execute(
+                table.insert(), [dict(zip(columns, row, strict=True)) for row in rows]
+            )
     return backup.counts

@@ -130,7 +130,7 @@ async def change_key(link: Link, body: NewKey) -> Mapping[str, Any]:
         tx.execute(gateways.update().where(gateways.c.id == link.gateway).values(public_key=public))
         tx.audit(link.site, "gateway.key_changed", gateway=link.gateway)
 
-    await link.ras.store.write(job)
+    await link.write(job)
     return {}
 
 

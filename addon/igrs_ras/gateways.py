@@ -251,6 +251,7 @@ class Gateways:
         if connected.code is not None:
             socket.close(connected.code)
             return None
+        link.generation = connected.generation
         event_generation, seq = await link.feed.cursor()
         token, expires = self.new_token(link)
         link.send(

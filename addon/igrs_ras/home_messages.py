@@ -96,16 +96,14 @@ async def create_invitation(link: Link, body: NewInvitation) -> Mapping[str, Any
             tx, link.site, ListedInvitation(id=body.id, kind=body.kind, expires=body.expires), code
         )
 
-    await link.ras.store.write(job)
+    await link.write(job)
     return {}
 
 
 @messages.on("invitation.withdraw", OneInvitation)
 async def withdraw_invitation(link: Link, body: OneInvitation) -> Mapping[str, Any]:
     """Withdraw an invitation; one that is not open is done already."""
-    await link.ras.store.write(
-        lambda tx: withdraw(link.ras, tx, link.site, body.id, tell_home=False)
-    )
+    await link.write(lambda tx: withdraw(link.ras, tx, link.site, body.id, tell_home=False))
     return {}
 
 
@@ -133,7 +131,7 @@ async def invitation_done(link: Link, body: Done) -> Mapping[str, Any]:
             tx.push(recipient_of_user(body.user), "invitation", done)
         return {"locks": left_out}
 
-    return await link.ras.store.write(job)
+    return await link.write(job)
 
 
 # Members.
@@ -151,13 +149,11 @@ async def member_set(link: Link, body: ListedMember) -> Mapping[str, Any]:
             raise Refused(Status.NOT_FOUND)
         return {"locks": set_member(link.ras, tx, link.site, body.user, body.role, body.locks)}
 
-    return await link.ras.store.write(job)
+    return await link.write(job)
 
 
 @messages.on("member.end", OneUser)
 async def member_end(link: Link, body: OneUser) -> Mapping[str, Any]:
     """End a membership; none is done already."""
-    await link.ras.store.write(
-        lambda tx: end_member(link.ras, tx, link.site, body.user, tell_home=False)
-    )
+    await link.write(lambda tx: end_member(link.ras, tx, link.site, body.user, tell_home=False))
     return {}

@@ -192,6 +192,7 @@ class Joins:
         row = _find(tx.connection, request)
         if row is None:
             raise Refused(Status.NOT_FOUND)
+        _check_same(row, request)  # it may be done meanwhile
         user = tx.execute(select(users.c.email).where(users.c.id == row.id)).first()
         if user is None:
             raise Refused(Status.NOT_FOUND)
@@ -297,7 +298,7 @@ async def join_answer(link: Link, body: JoinAnswer) -> Mapping[str, Any]:
             .values(state=body.outcome, home_public=home_public, box=box)
         )
 
-    await link.ras.store.write(job)
+    await link.write(job)
     return {}
 
 

@@ -69,7 +69,7 @@ async def keys_update(link: Link, body: Keys) -> Mapping[str, Any]:
             {"site": link.site, "number": body.number, "sealed": body.sealed},
         )
 
-    await link.ras.store.write(job)
+    await link.write(job)
     return {}
 
 

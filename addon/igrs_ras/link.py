@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
+from sqlalchemy import select
 
 from igrs_ras import gateway_messages, home_messages, joins, keys, sites, wire
 from igrs_ras.hub import Feed
@@ -16,10 +17,13 @@ from igrs_ras.messages import merged
 from igrs_ras.proof import KnownCheckpoint
 from igrs_ras.socket import Message, Socket
 from igrs_ras.status import Refused, Status
+from igrs_ras.storage.tables import gateways
+from igrs_ras.storage.tables import sites as site_rows
 from igrs_ras.wire import Body, Id
 
 if TYPE_CHECKING:
     from igrs_ras.ras import Ras
+    from igrs_ras.storage.store import Transaction, WriteJob
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -77,6 +81,7 @@ class Link:
         self.site = site
         self.n = n
         self.local = local
+        self.generation = 0  # the site's, as the gateway was told
         self.welcomed = False  # the handshake is over: others may send
         self.admins: list[str] = []  # Home Assistant's administrators, of a local gateway only
         self.sync = sites.SyncParts()
@@ -95,6 +100,24 @@ class Link:
     def close(self, code: int) -> None:
         """Close the socket; its tokens are void at once."""
         self.socket.close(code)
+
+    async def write[T](self, job: WriteJob[T]) -> T:
+        """Run a job of the writer on the gateway's word.
+
+        Raises Refused(NOT_PERMITTED) if it was revoked, or its site restored, while its word waited to be written.
+        """
+
+        def checked(tx: Transaction) -> T:
+            row = tx.execute(
+                select(gateways.c.revoked, site_rows.c.generation)
+                .join(site_rows, site_rows.c.id == gateways.c.site)
+                .where(gateways.c.id == self.gateway)
+            ).first()
+            if row is None or row.revoked is not None or row.generation != self.generation:
+                raise Refused(Status.NOT_PERMITTED)
+            return job(tx)
+
+        return await self.ras.store.write(checked)
 
     # HTTP tokens.
 

@@ -14,7 +14,7 @@ from igrs_ras import wire
 from igrs_ras.members import remove_lock
 from igrs_ras.sites import add_locks
 from igrs_ras.status import Refused, Status
-from igrs_ras.storage.tables import grants, locks, members, sites
+from igrs_ras.storage.tables import gateways, grants, locks, members, sites
 from igrs_ras.window import Window
 from igrs_ras.wire import Body
 
@@ -100,19 +100,28 @@ class Authentications:
             raise Refused(Status.REFUSED_BY_LOCK)
 
         def job(tx: Transaction) -> None:
+            _still_gateway(tx, gateway)
             absent(tx.connection)
             add_locks(tx, site, {device: capabilities})
 
         await self._ras.store.write(job)
 
-    async def remove(self, site: str, device: str) -> None:
+    async def remove(self, gateway: str, site: str, device: str) -> None:
         """Remove a lock (7.5). Raises Refused(NOT_FOUND)."""
 
         def job(tx: Transaction) -> None:
+            _still_gateway(tx, gateway)
             if not remove_lock(self._ras, tx, site, device):
                 raise Refused(Status.NOT_FOUND)
 
         await self._ras.store.write(job)
+
+
+def _still_gateway(tx: Transaction, gateway: str) -> None:
+    """Refuse (11) what a gateway asked that was revoked while it waited."""
+    active = gateways.c.id == gateway, gateways.c.revoked.is_(None)
+    if tx.execute(select(gateways.c.id).where(*active)).first() is None:
+        raise Refused(Status.SIGN_IN)
 
 
 def _present(connection: Connection, site: str, device: str) -> Row[Any] | None:

@@ -30,6 +30,7 @@ MEMBERS = 1000  # of a site
 LOCKS = 500
 GRANTS = 10_000  # of all its members together
 INVITATIONS = 200  # open ones
+INVITATION_ROWS = 2000  # with those that ended, which stay known until they would have expired
 OPEN = ("open", "joined")
 
 

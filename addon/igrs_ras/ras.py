@@ -146,6 +146,7 @@ class Ras:
             await asyncio.to_thread(prepare, engine, self.settings)
             self.store = Store(engine, self.clock)
             self.store.fatal = self._fatal
+            self.store.on_doubt = self._in_doubt
             await self.store.start()
             self.identity = await load_identity(self.store)
             for service in self._services:
@@ -240,6 +241,12 @@ class Ras:
             self._sockets_closed = True
             self.hub.close_all(CLOSE_NOT_READY)
             self.gateways.close_all(CLOSE_NOT_READY)
+
+    def _in_doubt(self) -> None:
+        """Close all sockets: somebody's right may have ended in the commit that was lost, and nothing else says so."""
+        _LOGGER.warning("a commit was lost: closing all sockets")
+        self.hub.close_all(CLOSE_NOT_READY)
+        self.gateways.close_all(CLOSE_NOT_READY)
 
     def _fatal(self, why: str) -> None:
         _LOGGER.critical("%s; stopping", why)

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, func, select
 
 from igrs_ras import wire
 from igrs_ras.members import (
+    INVITATION_ROWS,
     INVITATIONS,
     LOCKS,
     MEMBERS,
@@ -97,19 +98,31 @@ class List(Body):
     locks: Annotated[list[ListedLock], msgspec.Meta(max_length=LOCKS)] = msgspec.field(
         default_factory=list
     )
+    part: Annotated[int, msgspec.Meta(ge=0, le=100_000)] = 0
     more: bool = False
 
 
 @dataclass
 class SyncParts:
-    """A list that comes in parts. Bounded: more than a site may have ends it."""
+    """A list that comes in parts, numbered from 0. Bounded: more than a site may have ends it.
+
+    The first part begins anew, and one that is not the next ends it: what is left of a list that was cut short, or
+    whose part was refused, never mixes with another.
+    """
 
     members: dict[str, ListedMember] = field(default_factory=dict)
     invitations: dict[str, ListedInvitation] = field(default_factory=dict)
     locks: dict[str, ListedLock] = field(default_factory=dict)
+    next: int = 0
 
     def add(self, part: List) -> None:
-        """Take a part. Refuses (10) what stands twice and (40) too much."""
+        """Take a part. Refuses (10) what is not the next part or stands twice, and (40) too much."""
+        if part.part == 0:
+            self.clear()
+        elif part.part != self.next:
+            self.clear()
+            raise Refused(Status.MALFORMED, "part")
+        self.next = part.part + 1
         size = self._size() + len(part.members) + len(part.invitations) + len(part.locks)
         self.members.update({item.user: item for item in part.members})
         self.invitations.update({item.id: item for item in part.invitations})
@@ -130,6 +143,7 @@ class SyncParts:
 
     def clear(self) -> None:
         """Forget the parts."""
+        self.next = 0
         self.members.clear()
         self.invitations.clear()
         self.locks.clear()
@@ -262,7 +276,7 @@ async def site_sync(link: Link, body: List) -> Mapping[str, Any]:
     parts, link.sync = link.sync, SyncParts()
     if not link.ras.sites.syncs.take(link.site):
         raise Refused(Status.SLOW_DOWN)
-    unknown = await link.ras.store.write(lambda tx: sync(link.ras, tx, link.site, parts))
+    unknown = await link.write(lambda tx: sync(link.ras, tx, link.site, parts))
     return {"more": False, **unknown}
 
 
@@ -384,7 +398,12 @@ def _is_free(tx: Transaction, id_: str) -> bool:
 def add_invitation(
     tx: Transaction, site: str, item: ListedInvitation, code: bytes | None = None
 ) -> None:
-    """Open an invitation. `code`: SHA-256 of an owner code."""
+    """Open an invitation. `code`: SHA-256 of an owner code. Refuses (40) more than a site may have, ended ones too."""
+    if (
+        tx.execute(select(func.count()).where(invitations.c.site == site)).scalar_one()
+        >= INVITATION_ROWS
+    ):
+        raise Refused(Status.TOO_LARGE, "invitations of the last weeks")
     tx.execute(
         invitations.insert().values(
             id=item.id, site=site, kind=item.kind, code=code, state="open", created=tx.now, expires=item.expires

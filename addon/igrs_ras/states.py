@@ -215,12 +215,16 @@ class States:
             while waiting := self._events[site]:
                 device, counter = next(iter(waiting.items()))
                 del waiting[device]
+                ends = self._ends
                 try:
                     users = await self._ras.store.read(
                         lambda connection: holders(connection, site, device)  # noqa: B023  used at once
                     )
                 except Refused:
                     return  # without the database nobody can be said to have the right
+                if ends != self._ends:
+                    waiting.setdefault(device, counter)  # some right ended meanwhile: look again
+                    continue
                 for user in users:
                     for client in self._ras.hub.clients_of(user):
                         client.socket.send(

@@ -127,8 +127,8 @@ class Home(GatewayLink):
             (kind, item) for kind in ("locks", "members", "invitations") for item in listing[kind]
         ]
         parts = [items[at : at + size] for at in range(0, len(items), size)] or [[]]
-        for number, part in enumerate(parts, 1):
-            body: dict[str, Any] = {"more": number < len(parts)}
+        for number, part in enumerate(parts):
+            body: dict[str, Any] = {"part": number, "more": number < len(parts) - 1}
             for kind, item in part:
                 body.setdefault(kind, []).append(item)
             self.sync_answer = await self.request("site.sync", body)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import secrets
 import sqlite3
 import stat
+import zlib
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from conftest import Database, base_of, make_settings
 from hypothesis import HealthCheck, given, settings
@@ -21,7 +24,7 @@ from igrs_ras.identity import read_or_make
 from igrs_ras.recover import ReplaceError
 from igrs_ras.storage.engine import FolderLock, open_engine
 from igrs_ras.storage.heads import Heads
-from igrs_ras.storage.migrate import NewerSchemaError, prepare
+from igrs_ras.storage.migrate import SCHEMA, NewerSchemaError, prepare
 from igrs_ras.storage.store import Transaction
 from igrs_ras.storage.tables import events, metadata, server, sites, users
 from sqlalchemy import Boolean, LargeBinary, column, insert, select, table, text
@@ -280,6 +283,29 @@ def test_a_database_in_use_is_replaced_only_on_demand_and_kept(
     # And once more: nothing of the first replacing stands in the way.
     _, again = recover.restore(in_use, file, force=True)
     assert again != kept
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        3, [], ["sites"], [7, [], []], ["sites", 7, []], ["sites", [7], []], ["sites", [], 7], ["sites", ["id"], [7]],
+        ["sites", ["id"], [["a", "b"]]], ["sites", ["id"], [{}]], [["sites"], [], []], ["", [], b""], ["", {"sites": "x"}, b""],
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("target", ["sqlite"], indirect=True)
+def test_records_that_nobody_wrote_are_damage_and_no_fault(
+    target: Settings, tmp_path: Path, record: Any
+) -> None:
+    file = tmp_path / "forged.igrs"
+    written = msgspec.json.encode(backup.Header(SCHEMA, 0))
+    head = backup.MAGIC + len(written).to_bytes(4) + written
+    data = msgspec.msgpack.encode(record)
+    framed = len(data).to_bytes(4) + data
+    end = msgspec.msgpack.encode(["", {"sites": 1}, hashlib.sha256(head + framed).digest()])
+    zipped = zlib.compress(framed + len(end).to_bytes(4) + end)
+    file.write_bytes(head + (len(zipped) | backup.LAST).to_bytes(4) + zipped)
+    with pytest.raises(BackupError):
+        recover.restore(target, file)
 
 
 def test_a_backup_that_is_damaged_at_its_end_changes_nothing(

@@ -14,9 +14,21 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from gates import HOUR_MS, Gates, shared_ras
 from home import Home, public_bytes
 from igrs_ras.api.route import Listener
-from igrs_ras.storage.tables import audit, checkpoints, events, gateways, sites
+from igrs_ras.restore import restored_server
+from igrs_ras.status import Refused
+from igrs_ras.storage.tables import (
+    audit,
+    checkpoints,
+    events,
+    gateways,
+    locks,
+    members,
+    sites,
+)
 from peer import Closed, Denied, b64, unb64
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import Connection, delete, event, func, select, update
+from sqlalchemy.exc import OperationalError
+from stores import Gate
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -640,6 +652,84 @@ async def test_a_gateway_that_is_revoked_while_it_connects_is_not_connected_afte
         await eventually(lambda home=home: not home.connected)
         assert ras.gateways.link_of(home.site) is None
         assert ras.gateways.resolve(home.token) is None
+
+
+async def test_case_25_the_word_of_a_gateway_that_was_revoked_while_it_waited_does_nothing(
+    gates: Gates, ras: Ras
+) -> None:
+    home = await gates.enrolled("Home", LOCK)
+    member = await gates.member(home)
+    gate = Gate()
+    held = asyncio.create_task(ras.store.write(gate.job))
+    await asyncio.to_thread(gate.entered.wait, 10)
+    revoked = asyncio.create_task(ras.gateways.revoke(home.gateway))
+    await eventually(lambda: ras.store._jobs.qsize() == 1)
+    made_owner = {"user": member.user, "role": "owner", "locks": []}
+    await home.peer.send("member.set", made_owner)
+    other = asyncio.create_task(
+        home.http.call("DELETE", f"/api/v1/locks/{LOCK}", Authorization=f"Bearer {home.token}")
+    )
+    await eventually(lambda: ras.store._jobs.qsize() == 3)
+    gate.open()
+    await asyncio.gather(held, revoked)
+    with pytest.raises(Denied) as denied:
+        await other
+    assert denied.value.status == 11
+    assert await close_code(home) == 4403
+    (row,) = await gates.rows(select(members).where(members.c.user == member.user))
+    assert (row.role, row.state) == ("member", "active")
+    assert len(await gates.rows(select(locks).where(locks.c.site == home.site))) == 1
+
+
+async def test_what_was_said_before_a_restore_says_nothing_after_it(gates: Gates, ras: Ras) -> None:
+    home = await gates.enrolled("Home", LOCK)
+    gate = Gate()
+    held = asyncio.create_task(ras.store.write(gate.job))
+    await asyncio.to_thread(gate.entered.wait, 10)
+    restored_now = asyncio.create_task(ras.store.write(restored_server))
+    await eventually(lambda: ras.store._jobs.qsize() == 1)
+    listed = asyncio.create_task(home.request("site.sync", home.listing()))
+    await eventually(lambda: ras.store._jobs.qsize() == 2)
+    gate.open()
+    await asyncio.gather(held, restored_now)
+    with pytest.raises(Denied) as denied:
+        await listed
+    assert denied.value.status == 20
+    assert (await suspended(gates))[home.site]
+    home.auto_sync = False
+    await home.cut()
+    assert await restored(home)
+
+
+async def test_a_commit_whose_outcome_is_lost_closes_every_socket(gates: Gates, ras: Ras) -> None:
+    home = await gates.enrolled("Home", LOCK)
+    phone = await gates.member(home)
+    await phone.connect()
+    lost: list[str] = []
+
+    def lose(connection: Connection) -> None:
+        if not lost and connection.get_execution_options().get("igrs_writer"):
+            lost.append("once")
+            raw = connection.connection.dbapi_connection
+            assert raw is not None
+            raw.commit()
+            error = Exception("the connection was lost")
+            raise OperationalError("COMMIT", {}, error, connection_invalidated=True)
+
+    event.listen(ras.store.engine, "commit", lose)
+    try:
+        with pytest.raises(Refused):
+            await ras.gateways.revoke(home.gateway)
+    finally:
+        event.remove(ras.store.engine, "commit", lose)
+    assert lost
+    assert await close_code(home) == 1013
+    assert await asyncio.wait_for(asyncio.shield(phone.peer.closed), 10) == 1013
+
+    async def sent_away_as_revoked() -> bool:
+        return await sent_away(home) == 4403
+
+    await eventually(sent_away_as_revoked)
 
 
 async def test_a_gateway_that_connects_again_and_again_is_slowed_down(

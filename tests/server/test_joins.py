@@ -19,6 +19,7 @@ from home import Home, Invitation, join_keys, join_proof, point
 from igrs_ras.storage.tables import events, invitations, joins, members, sessions, users
 from peer import Denied, b64, unb64
 from sqlalchemy import select
+from stores import Gate
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable
@@ -211,6 +212,31 @@ async def test_the_same_request_gets_the_same_bytes_and_one_session_until_it_is_
     assert len([one for one in home.events if one["type"] == "join.done"]) == 1
     row = (await gates.rows(select(joins).where(joins.c.invitation == invitation.id)))[0]
     assert row.box is None, "what is of no more use is not kept"
+
+
+async def test_an_answer_that_is_fetched_while_the_join_is_done_is_gone(
+    home: Home, gates: Gates
+) -> None:
+    phone, invitation = gates.phone(), await home.invite()
+    home.auto_join = True
+
+    async def answered() -> bool:
+        return (await phone.ask(invitation))["state"] == "answered"
+
+    await eventually(answered)
+    gate = Gate()
+    held = asyncio.create_task(gates.ras.store.write(gate.job))
+    await asyncio.to_thread(gate.entered.wait, 10)
+    done = asyncio.create_task(phone.done())
+    waits = gates.ras.store._jobs.qsize
+    await eventually(lambda: waits() == 1)
+    asked = asyncio.create_task(phone.ask(invitation))
+    await eventually(lambda: waits() == 2)
+    gate.open()
+    await asyncio.gather(held, done)
+    with pytest.raises(Denied) as denied:
+        await asked
+    assert denied.value.status == 21
 
 
 async def test_asking_without_end_makes_no_sessions_without_end(

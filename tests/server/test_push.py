@@ -328,6 +328,27 @@ async def test_a_new_event_of_a_lock_is_told_to_its_members_without_what_it_was(
         assert elsewhere.phone.of_type("lock.event") == []
 
 
+async def test_case_25_an_event_is_not_told_to_whom_lost_the_right_while_it_was_looked_up(
+    ras: Ras, place: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, (one, two) = place.home, place.phones
+    read, once = ras.store.read, list[Any]()
+
+    async def slowly(job: Any) -> Any:
+        result = await read(job)
+        if isinstance(result, list) and two.user in result and not once:
+            once.append(result)
+            await home.set_member(two.user, "member", [])
+        return result
+
+    monkeypatch.setattr(ras.store, "read", slowly)
+    await home.send_event(place.device, 5)
+    await one.until(lambda: one.of_type("lock.event"))
+    await two.peer.request("ping")
+    assert once
+    assert two.of_type("lock.event") == []
+
+
 async def test_a_client_that_says_nonsense_is_told_so_and_stays(place: House) -> None:
     phone = place.phone
     for kind, body in (

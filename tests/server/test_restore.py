@@ -353,6 +353,20 @@ async def test_a_running_server_that_is_proven_to_be_an_older_copy_is_restored_a
         assert verify(connection).bad == []
 
 
+async def test_a_copy_made_while_the_server_ran_is_known_when_it_comes_back_in_its_place(
+    database: Database, settings: Settings, start_ras: Start, copy_of: Callable[[str], Database]
+) -> None:
+    ras = await start_ras(settings)
+    with rows_of(database) as connection:
+        nonce = connection.execute(select(server.c.boot)).scalar_one()
+    await ras.close()
+    copied = copy_of("running")
+    with rows_of(copied) as connection:
+        connection.execute(server.update().values(boot=nonce))  # as it was then
+    ras = await start_ras(make_settings(copied))
+    assert ras.boot.restored_at_start
+
+
 @given(
     old=st.integers(0, 2**52),
     reported=st.integers(0, 2**52),

@@ -13,6 +13,7 @@ from gates import HOUR_MS, PASSWORD, Gates, shared_ras
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
+from igrs_ras.members import INVITATION_ROWS
 from igrs_ras.sites import List, SyncParts, listing, sync
 from igrs_ras.storage.tables import (
     events,
@@ -477,6 +478,48 @@ async def test_sealed_keys_reach_the_person_in_order_and_a_number_never_comes_tw
     assert [event for event in other.events if event["type"] == "keys"] == []
 
 
+async def test_what_is_left_of_a_list_that_was_cut_short_never_mixes_with_the_next(
+    gates: Gates,
+) -> None:
+    home = await gates.enrolled("Home", A)
+    kept, removed = await gates.member(home), await gates.member(home)
+    whole = home.listing()
+    # The home began to send a list that still had a member whom it removed meanwhile.
+    gone = [item for item in whole["members"] if item["user"] == removed.user]
+    stays = [item for item in whole["members"] if item["user"] == kept.user]
+    await home.request("site.sync", {"members": gone, "more": True})
+    await home.request("site.sync", {"members": stays, "locks": whole["locks"]})
+    rows = await gates.rows(select(members.c.user).where(members.c.site == home.site))
+    assert [row.user for row in rows] == [kept.user]
+    # A part that was refused or lost leaves a list that is not taken, rather than one with a gap.
+    await home.request("site.sync", {"locks": whole["locks"], "more": True})
+    assert await status_of(home.request("site.sync", {"part": 2})) == 10
+    assert await status_of(home.request("site.sync", {"members": stays, "part": 1})) == 10
+    rows = await gates.rows(select(members.c.user).where(members.c.site == home.site))
+    assert [row.user for row in rows] == [kept.user]
+
+
+async def test_invitations_that_ended_are_bounded_too(gates: Gates) -> None:
+    home = await gates.enrolled("Home", A)
+    now = gates.clock.now_ms()
+    await gates.ras.store.write(
+        lambda tx: (
+            tx.execute(
+                invitations.insert(),
+                [
+                    {
+                        "id": secrets.token_hex(16), "site": home.site, "kind": "guest", "state": "withdrawn",
+                        "created": now, "expires": now + HOUR_MS,
+                    }
+                    for _ in range(INVITATION_ROWS)
+                ],
+            )
+            and None
+        )
+    )  # fmt: skip
+    assert await status_of(home.invite()) == 40
+
+
 async def test_what_a_hostile_home_could_fill_is_bounded(gates: Gates, clock: MovedClock) -> None:
     home = await gates.enrolled("Home")
     now = clock.now_ms()
@@ -491,7 +534,7 @@ async def test_what_a_hostile_home_could_fill_is_bounded(gates: Gates, clock: Mo
     ]
     listed = [{"device": device, "capabilities": 1} for device in devices]
     await home.request("site.sync", {"locks": listed, "more": True})
-    await home.request("site.sync", {"invitations": many})
+    await home.request("site.sync", {"invitations": many, "part": 1})
     new = {"id": secrets.token_hex(16), "kind": "guest", "expires": now + HOUR_MS}
     assert await status_of(home.request("invitation.create", new)) == 40
     assert await status_of(home.request("invitation.create", many[0])) == 0, (
@@ -503,13 +546,18 @@ async def test_what_a_hostile_home_could_fill_is_bounded(gates: Gates, clock: Mo
         await status_of(
             home.request(
                 "site.sync",
-                {"locks": [{"device": "C4FFFFFFFFFF", "capabilities": 1}], "more": True},
+                {
+                    "locks": [{"device": "C4FFFFFFFFFF", "capabilities": 1}],
+                    "part": 1,
+                    "more": True,
+                },
             )
         )
         == 40
     )
     await home.request("site.sync", {"locks": listed[:2], "more": True})
-    assert await status_of(home.request("site.sync", {"locks": listed[:2], "more": True})) == 10
+    twice = {"locks": listed[:2], "part": 1, "more": True}
+    assert await status_of(home.request("site.sync", twice)) == 10
     for expires in (now - 1, now, now + 91 * 24 * HOUR_MS, -1, 2**60):
         late = {"id": secrets.token_hex(16), "kind": "guest", "expires": expires}
         assert await status_of(home.request("invitation.create", late)) in (10, 33), expires
@@ -709,8 +757,8 @@ async def test_a_full_home_takes_nobody_more(gates: Gates) -> None:
     people = await gates.rows(select(members.c.user).where(members.c.site == home.site).limit(21))
     for number, person in enumerate(people):
         item = {"user": person.user, "role": "member", "locks": devices if number < 20 else []}
-        await home.request("site.sync", {"members": [item], "more": True})
-    await home.request("site.sync", {})
+        await home.request("site.sync", {"members": [item], "part": number + 1, "more": True})
+    await home.request("site.sync", {"part": len(people) + 1})
     held = select(grants.c.user).where(grants.c.site == home.site)
     assert len(await gates.rows(held)) == 10_000
     one_more = {"user": people[20].user, "role": "member", "locks": devices[:1]}

@@ -137,7 +137,9 @@ async def register_lock(call: Call[NewLock]) -> None:
 )
 async def remove_lock(call: Call[None]) -> None:
     """Remove a lock of the gateway's site."""
-    await call.ras.gateways.authentications.remove(call.site, call.path["device"])
+    await call.ras.gateways.authentications.remove(
+        call.principal.gateway, call.site, call.path["device"]
+    )
 
 
 @table.add(

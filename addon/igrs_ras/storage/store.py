@@ -108,6 +108,8 @@ class Store:
         self.on_group: Callable[[int, float, int, int], None] | None = None
         self.failing_since: float | None = None
         self.fatal: Callable[[str], None] | None = None
+        # The connection was lost during a commit: what was written may be, and what follows from it was not done.
+        self.on_doubt: Callable[[], None] | None = None
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
@@ -253,6 +255,7 @@ class Store:
 
     def _run_group(self, jobs: list[Job]) -> None:
         done = Group()
+        committing = False
         begun = self._clock.monotonic()
         try:
             connection = self._connect()
@@ -266,6 +269,7 @@ class Store:
                 for bulk, group in bulks.items():
                     self._run_bulk(connection, bulk, group, done)
                 done.events = self.heads.flush(connection)
+                committing = True
             done.audit = self.heads.committed()
         except InUseError as error:
             self._lost(jobs, error)
@@ -273,6 +277,9 @@ class Store:
                 self._call(self.fatal, str(error))
         except SQLAlchemyError as error:
             self._lost(jobs, error)
+            lost = isinstance(error, DBAPIError) and error.connection_invalidated
+            if committing and lost and self.on_doubt is not None:
+                self._call(self.on_doubt)
         except Exception as error:
             # A fault of ours must not end the one thread that writes.
             _LOGGER.exception("a group of jobs failed")
