@@ -221,7 +221,7 @@ async def test_an_answer_that_is_fetched_while_the_join_is_done_is_gone(
     home.auto_join = True
 
     async def answered() -> bool:
-        return (await phone.ask(invitation))["state"] == "answered"
+        return bool((await phone.ask(invitation))["state"] == "answered")
 
     await eventually(answered)
     gate = Gate()
