@@ -143,7 +143,15 @@ class Relays:
             raise Refused(Status.SIGN_IN)
         relay = Relay(name, digest, client, self._ras.clock.monotonic(), now + body.ttl_ms)
         relay.from_client = first
-        self._load.begin(name)
+        try:
+            self._load.begin(name)
+        except Refused:
+            # Nor how busy the home is.
+            known = await self._ras.store.read(lambda connection: find(connection, name))
+            if known is None:
+                raise
+            self._repeat(client, name, known, digest)
+            return
         self._live[name] = relay
         known = await self._accept(relay)
         if known is not None:

@@ -78,6 +78,7 @@ def fields_of(operation: Operation, document: Document) -> list[str]:
     return operation.parameters + named
 
 
+RELAYS_OF_SITE = 3 * 20  # a minute, by default
 KINDS = ("site", "user", "device", "invitation", "join", "session", "gateway", "passkey")
 
 
@@ -241,7 +242,7 @@ async def answer(peer: Any, kind: str, body: dict[str, Any], lock: str = "") -> 
 
 
 async def test_case_17_on_the_push_socket_another_s_lock_is_none(
-    database: Database, homes: tuple[Furnished, Furnished]
+    ras: Ras, database: Database, homes: tuple[Furnished, Furnished]
 ) -> None:
     here, there = homes
     phone, foreign = here.place.member, there.place
@@ -262,6 +263,15 @@ async def test_case_17_on_the_push_socket_another_s_lock_is_none(
         seen["lock.prewarm"].add(str(await answer(phone.peer, "lock.prewarm", body)))
         seen["follow"].add(str(await answer(phone.peer, "follow", {"locks": [body]})))
     assert seen == {"relay.open": {"21"}, "lock.prewarm": {"21"}, "follow": {"{'locks': []}"}}
+    # How busy another home is, is not told either.
+    for _ in range(RELAYS_OF_SITE):
+        ras.relay._load._of_site.add(foreign.site)
+    for site, device in not_mine + nobody_s:
+        opening = phone.opening(site, device, b"unlock")
+        assert await answer(phone.peer, "relay.open", opening) == 21
+    opening = foreign.member.opening(foreign.site, foreign.devices[0], b"unlock")
+    assert await answer(foreign.member.peer, "relay.open", opening) == 41
+    ras.relay._load._of_site.clear(foreign.site)
     # Another's relay is none either, also under its own key.
     held: asyncio.Queue[Any] = asyncio.Queue()
     foreign.home.on_relay = held.put
@@ -368,6 +378,7 @@ async def test_case_17_a_gateway_reaches_nothing_of_another_home(
     assert await answer(home.peer, "ack", {"seq": 2**40}) == {}
     assert await answer(home.peer, "audit.range", {"first": 1, "last": 2**40})
     assert of_there() == before
+    assert home.audit_problems == []
     assert foreign.member.answers(opening["key"]) == []
     assert foreign.member.of_type("lock.state") == []
     assert foreign.member.of_type("lock.event") == []
