@@ -36,6 +36,7 @@ PREFIX = 7  # random bytes of a nonce
 SHORTEST = 8  # characters of a passphrase
 # 64 MiB of memory and a quarter of a second on a small board, for each guess.
 SCRYPT_N, SCRYPT_R, SCRYPT_P = 2**16, 8, 1
+MOST_MEMORY = 256 * 2**20  # bytes that a file's header may ask for
 VERSION_TABLE = "alembic_version"
 
 
@@ -80,7 +81,7 @@ def check_passphrase(passphrase: str | None) -> str | None:
 
 
 def _cipher(passphrase: str, encryption: Encryption) -> AESGCM:
-    if encryption.n > 2**20 or encryption.r > 16 or encryption.p > 4:
+    if encryption.n * encryption.r > MOST_MEMORY // 128 or encryption.p > 4:
         raise BackupError("the file's header asks for more memory than any backup needs")
     try:
         kdf = Scrypt(

@@ -356,11 +356,11 @@ class Gateways:
 
     def _detach(self, link: Link) -> None:
         """Forget a link that ended, with its tokens; relays over it end."""
+        for digest in link.token_digests():
+            self._tokens.pop(digest, None)  # also one that was made after a newer link took over
         if self._links.get(link.site) is not link:
             return
         del self._links[link.site]
-        for digest in link.token_digests():
-            self._tokens.pop(digest, None)
         if link.admins:
             self._went[link.site] = self._ras.clock.monotonic(), link.admins
         link.ended()

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, func, select
 
 from igrs_ras import wire
 from igrs_ras.members import (
+    GRANTS,
     INVITATION_ROWS,
     INVITATIONS,
     LOCKS,
@@ -134,6 +135,7 @@ class SyncParts:
             len(self.members) > MEMBERS
             or len(self.invitations) > INVITATIONS
             or len(self.locks) > LOCKS
+            or sum(len(item.locks) for item in self.members.values()) > GRANTS
         ):
             self.clear()
             raise Refused(Status.TOO_LARGE, "the list")

@@ -286,6 +286,21 @@ def test_a_database_in_use_is_replaced_only_on_demand_and_kept(
 
 
 @pytest.mark.parametrize(
+    "cost",
+    [(2**20, 8, 1), (2**16, 2**20, 1), (2**16, 8, 2**20), (-(2**40), -8, 1), (0, 0, 0), (3, 8, 1)],
+)
+def test_a_header_that_asks_for_too_much_is_refused_before_the_work_begins(
+    tmp_path: Path, cost: tuple[int, int, int]
+) -> None:
+    file = tmp_path / "costly.igrs"
+    encryption = backup.Encryption(bytes(16), bytes(7), *cost)
+    written = msgspec.json.encode(backup.Header(SCHEMA, 0, encryption=encryption))
+    file.write_bytes(backup.MAGIC + len(written).to_bytes(4) + written)
+    with pytest.raises(BackupError, match="header"):
+        backup.check(file, PASSPHRASE)
+
+
+@pytest.mark.parametrize(
     "record",
     [
         3, [], ["sites"], [7, [], []], ["sites", 7, []], ["sites", [7], []], ["sites", [], 7], ["sites", ["id"], [7]],

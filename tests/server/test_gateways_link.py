@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from gates import HOUR_MS, Gates, shared_ras
 from home import Home, public_bytes
 from igrs_ras.api.route import Listener
+from igrs_ras.hub import Feed
 from igrs_ras.restore import restored_server
 from igrs_ras.status import Refused
 from igrs_ras.storage.tables import (
@@ -191,6 +192,37 @@ async def test_case_02_a_stolen_copy_of_a_gateway_is_reported_as_soon_as_both_we
     clock.advance(3601)
     assert await sent_away(home, n=1) == 4409
     assert len(await gates.noted(home.site, "gateway.copy")) == 2
+
+
+async def test_a_link_that_is_replaced_in_its_handshake_leaves_no_token(
+    gates: Gates, ras: Ras, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = gates.home()
+    await home.enrol(await gates.code())
+    waiting, going = asyncio.Event(), asyncio.Event()
+    cursor = Feed.cursor
+
+    async def slowly(feed: Feed) -> tuple[int, int]:
+        if not waiting.is_set():
+            waiting.set()
+            await going.wait()
+        return await cursor(feed)
+
+    monkeypatch.setattr(Feed, "cursor", slowly)
+    peer = await home.open()
+    first = asyncio.create_task(home.handshake(peer))
+    await waiting.wait()
+    before, sockets = set(ras.gateways._tokens), len(ras.hub.sockets)
+    second = gates.copy(home)
+    await second.connect()
+    going.set()
+    with pytest.raises(Closed) as closed:
+        await first
+    assert closed.value.code == 4409
+    await peer.socket.close()
+    await eventually(lambda: len(ras.hub.sockets) == sockets)
+    assert len(set(ras.gateways._tokens) - before) == 1
+    assert ras.gateways.resolve(second.token) is not None
 
 
 async def test_case_02_of_two_links_with_the_same_number_at_once_one_is_refused(

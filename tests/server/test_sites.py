@@ -15,6 +15,7 @@ from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 from igrs_ras.members import INVITATION_ROWS
 from igrs_ras.sites import List, SyncParts, listing, sync
+from igrs_ras.status import Refused
 from igrs_ras.storage.tables import (
     events,
     grants,
@@ -497,6 +498,19 @@ async def test_what_is_left_of_a_list_that_was_cut_short_never_mixes_with_the_ne
     assert await status_of(home.request("site.sync", {"members": stays, "part": 1})) == 10
     rows = await gates.rows(select(members.c.user).where(members.c.site == home.site))
     assert [row.user for row in rows] == [kept.user]
+
+
+async def test_a_list_that_never_ends_takes_no_more_than_a_home_may_have() -> None:
+    parts = SyncParts()
+    devices = [f"C4{number:010X}" for number in range(500)]
+    for number in range(20):
+        member = {"user": f"{number:032x}", "role": "member", "locks": devices}
+        parts.add(convert({"members": [member], "part": number, "more": True}, List))
+    member = {"user": "f" * 32, "role": "member", "locks": devices[:1]}
+    with pytest.raises(Refused) as refused:
+        parts.add(convert({"members": [member], "part": 20, "more": True}, List))
+    assert refused.value.status == 40
+    assert parts == SyncParts()
 
 
 async def test_invitations_that_ended_are_bounded_too(gates: Gates) -> None:
