@@ -60,6 +60,10 @@ class Checkpoints:
 
     async def stop(self) -> None:
         """Sign what is left, so that a stopped server has nothing unprotected."""
+        await self.sign_all()
+
+    async def sign_all(self) -> None:
+        """Sign all that is unsigned, and hand it to the gateways that are connected."""
         for site in self.unsigned():
             try:
                 await self.sign(site)

@@ -1,6 +1,7 @@
 """The server put together: its parts, their start, their tick, their end."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import random
@@ -261,6 +262,10 @@ class Ras:
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
         await self.relay.idle(max(seconds - 2, 0.0))
+        # While the gateways are there: what they have of it, no older copy can deny.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(1.0):
+                await self.checkpoints.sign_all()
         closing = self.hub.closers(CLOSE_RESTART) + self.gateways.closers(CLOSE_RESTART)
         await asyncio.gather(
             *(self._close_soon(close, max(end - loop.time(), 0.0)) for close in closing)

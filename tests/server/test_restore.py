@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
 import secrets
@@ -413,6 +414,19 @@ async def test_a_home_that_comes_back_lets_in_whom_it_still_knows(
                 access.member(connection, site, member)
             assert count(connection, members, members.c.user == member) == 0
         await ras.close()
+
+
+async def test_a_server_that_is_asked_to_end_signs_all_while_its_homes_are_there(
+    database: Database, ras: Ras
+) -> None:
+    async with residence(ras) as place:
+        assert sum(ras.checkpoints.unsigned().values()) > 0
+        await ras.drain(2.0)
+        await asyncio.wait_for(asyncio.shield(place.home.peer.closed), 10)
+        with rows_of(database) as connection:
+            found = entries(connection, place.site)
+        assert place.home.audit is not None
+        assert place.home.audit[0] == len(found)
 
 
 def test_the_file_says_nothing_but_nonces(tmp_path: Any) -> None:
