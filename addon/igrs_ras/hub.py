@@ -62,6 +62,10 @@ class LocalBus:
 class Feed:
     """One recipient's durable events over one socket. It holds no events: what it missed it reads again."""
 
+    __slots__ = (
+        "_missed", "_place", "_ras", "_reading", "_sent", "generation", "recipient", "socket",
+    )  # fmt: skip
+
     def __init__(self, ras: Ras, socket: Socket, recipient: str) -> None:
         self.recipient = recipient
         self.socket = socket

@@ -49,13 +49,7 @@ async def serve(ras: Ras, request: web.Request, principal: Principal) -> web.Str
     Raises Refused before the upgrade.
     """
     known = principal if principal.who is Who.USER else None
-
-    async def work(socket: Socket) -> None:
-        found = known or await _authenticate(ras, socket)
-        if found is not None:
-            await _Push(ras, socket, found).run()
-
-    return await accept(ras, request, PROTOCOL, work)
+    return await accept(ras, request, PROTOCOL, _Push(ras, known).run)
 
 
 async def _authenticate(ras: Ras, socket: Socket) -> Principal | None:
@@ -85,15 +79,25 @@ async def _first(ras: Ras, socket: Socket) -> Principal | None:
 class _Push:
     """One client's socket."""
 
-    def __init__(self, ras: Ras, socket: Socket, principal: Principal) -> None:
+    __slots__ = ("_client", "_feed", "_known", "_ras", "_socket")
+
+    _socket: Socket
+    _feed: Feed
+    _client: Client
+
+    def __init__(self, ras: Ras, known: Principal | None) -> None:
         self._ras = ras
+        self._known = known
+
+    async def run(self, socket: Socket) -> None:
+        """Find out who it is, say hello, then handle messages in their order until the end."""
+        principal = self._known or await _authenticate(self._ras, socket)
+        if principal is None:
+            return
         self._socket = socket
         socket.name = f"user:{principal.user}"
-        self._feed = Feed(ras, socket, socket.name)
+        self._feed = Feed(self._ras, socket, socket.name)
         self._client = Client(socket, self._feed, principal.user, principal.session)
-
-    async def run(self) -> None:
-        """Say hello, then handle messages in their order until the end."""
         # Known to the hub before the session is looked at: whoever ends it from now on, closes this socket.
         self._ras.hub.add(self._client)
         try:

@@ -400,6 +400,7 @@ class Socket:
             except Exception:
                 _LOGGER.exception("a message of type %s failed", message.type)
                 self.close(WSCloseCode.INTERNAL_ERROR)
+            del message  # an idle socket does not keep the last one
 
     def _read(self, text: str) -> Message | None:
         try:
