@@ -98,7 +98,6 @@ class Place(msgspec.Struct):
     device: str
     user: str
     token: str
-    generation: int
     n: int = 0
 
 

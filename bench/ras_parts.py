@@ -320,7 +320,7 @@ def storm(world: World, scale: Scale) -> list[Figure]:
                     f"{scale.sockets} gateways reconnect {how}: failures",
                     came["failures"],
                     "",
-                    note=f"a second later another try{why}" if came["failures"] else "",
+                    note=f"each tried again a second later{why}" if came["failures"] else "",
                 ),
             ]
         _check(server)

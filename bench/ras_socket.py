@@ -60,7 +60,7 @@ class Socket(asyncio.Protocol):
                 self._buffer = data
                 return
             if not data.startswith(b"HTTP/1.1 101"):
-                self.opened.set_exception(ClosedError(data[:60].decode("latin-1")))
+                self.opened.set_exception(ClosedError(data.split(b"\r\n")[0].decode("latin-1")))
                 self.close()
                 return
             self.opened.set_result(None)

@@ -216,7 +216,6 @@ def _add_homes(tx: Transaction, number: int) -> list[Place]:
             device=secrets.token_hex(6).upper(),
             user=secrets.token_hex(16),
             token=f"u_{secrets.token_urlsafe(32)}",
-            generation=tx.now,
         )
         places.append(place)
         site, user, device = place.site, place.user, place.device
