@@ -105,9 +105,16 @@ def _check_origin(text: str, setting: str, *, trial: bool = False) -> None:
             f"{setting} must be an https address without user, query or fragment"
             + (", or for a trial on this machine http://127.0.0.1:PORT" if trial else "")
         )
-    if parts.netloc != parts.netloc.lower() or parts.netloc.endswith((":443", ":")):
+    usual = ":80" if plain else ":443"
+    if (
+        parts.netloc != parts.netloc.lower()
+        or not parts.netloc.isascii()
+        or parts.netloc.endswith((usual, ":"))
+    ):
         # Browsers write it otherwise, and it has to be equal to what they say.
-        raise SettingsError(f"{setting} must be written in lower case and without :443")
+        raise SettingsError(
+            f"{setting} must be written in lower case, other letters than a to z as xn--…, and without {usual}"
+        )
 
 
 def check(settings: Settings) -> Settings:

@@ -119,7 +119,7 @@ def test_addresses_that_people_may_reach(url: str) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["http://192.168.1.5:8443", "http://localhost.example", "http://127.0.0.1.example", "http://:8443", "https://", "ftp://127.0.0.1", "https://h:99999", "https://[", "http://me@127.0.0.1"],
+    ["http://192.168.1.5:8443", "http://localhost.example", "http://127.0.0.1.example", "http://:8443", "https://", "ftp://127.0.0.1", "https://h:99999", "https://[", "http://me@127.0.0.1", "https://t\u00fcr.example", "http://127.0.0.1:80"],
 )  # fmt: skip
 def test_addresses_that_no_link_may_carry(url: str) -> None:
     with pytest.raises(SettingsError, match="public_url"):
