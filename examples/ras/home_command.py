@@ -18,7 +18,7 @@ import stand_in
 from cryptography.exceptions import InvalidSignature
 from home import Home
 from home_state import from_state, to_state
-from peer import HEARTBEAT, Closed, Denied, fingerprint, unb64
+from peer import Closed, Denied, fingerprint, unb64
 from program import ProgramError, explain, read_state, run, write_state
 
 if TYPE_CHECKING:
@@ -27,10 +27,9 @@ if TYPE_CHECKING:
     from home import HomeRelay
 
 REVOKED, COPY = 4403, 4409
-OUT_OF_TIME, REFUSED_BY_LOCK = 33, 36
+OUT_OF_TIME, REFUSED_BY_HOME, REFUSED_BY_LOCK = 33, 35, 36
 LINK = 5.0  # seconds that a command waits for the link
 STATES = 60.0  # seconds after which the state of a followed lock is sent again
-FRESH = 4 * HEARTBEAT  # seconds for which the server's time is trusted
 
 type Verb = Callable[..., Awaitable[dict[str, Any]]]
 
@@ -138,16 +137,19 @@ class Gateway:
     # Relays and states.
 
     async def _relay(self, relay: HomeRelay) -> None:
-        """Open a client's message, and answer in the lock's place; refuse what is late."""
-        ahead = self.home.peer.ahead
+        """Open a client's messages, and answer in the lock's place; refuse what is late or whose sender may not."""
+        ahead = self.home.peer.ahead  # asked again with each heartbeat
         if ahead is None or self.home.now() + ahead >= relay.expires:
             await relay.end("expired", OUT_OF_TIME)
             return
         member = self.home.members.get(relay.user)
+        if member is None or relay.device not in member.locks:
+            await relay.end("failed", REFUSED_BY_HOME)
+            return
+        key = stand_in.key_for(self._secret, member.person, relay.device)
         while (message := await relay.receive()) is not None:
             await relay.sent_to_lock()
-            key = stand_in.key_for(self._secret, member.person, relay.device) if member else b""
-            text = stand_in.unseal(key, message) if key else None
+            text = stand_in.unseal(key, message)
             if text is None:
                 await relay.end("failed", REFUSED_BY_LOCK)
                 return
@@ -168,6 +170,7 @@ class Gateway:
         while True:
             await asyncio.sleep(STATES)
             await self._send_states()
+            await self.home.send_owed()  # what the server did not take at once
 
     # Commands.
 
