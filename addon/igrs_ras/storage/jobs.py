@@ -46,6 +46,16 @@ class Group:
     events: list[tuple[str, int, bytes]] = field(default_factory=list)
     audit: int = 0
     seconds: float = 0.0
+    careful: bool = True  # each job has a savepoint
+
+
+class AgainError(Exception):
+    """A bulk job without a savepoint failed: its group is run again, with savepoints."""
+
+
+def is_fault_of_database(error: Exception) -> bool:
+    """Tell a database that does not work from all else that a job may raise."""
+    return isinstance(error, DBAPIError) and not is_fault_of_job(error)
 
 
 def is_fault_of_job(error: DBAPIError) -> bool:

@@ -24,7 +24,14 @@ from igrs_ras.clock import Clock
 from igrs_ras.status import Refused, Status
 from igrs_ras.storage.engine import WRITER, InUseError, claim, release
 from igrs_ras.storage.heads import Heads, Mark
-from igrs_ras.storage.jobs import Group, Job, Outcome, is_fault_of_job
+from igrs_ras.storage.jobs import (
+    AgainError,
+    Group,
+    Job,
+    Outcome,
+    is_fault_of_database,
+    is_fault_of_job,
+)
 from igrs_ras.storage.tables import throttle
 
 _LOGGER = logging.getLogger(__name__)
@@ -152,7 +159,10 @@ class Store:
         return await self._submit(Job(job, None, None, self._loop.create_future()))  # type: ignore[no-any-return]
 
     async def bulk[A, T](self, job: BulkJob[A, T], item: A) -> T:
-        """Run a job for many at once: it gets the items of a whole group and returns a value or error for each."""
+        """Run a job for many at once: it gets the items of a whole group and returns a value or error for each.
+
+        It may be run again after what it did was undone, so it does nothing but to the database.
+        """
         return await self._submit(Job(None, job, item, self._loop.create_future()))  # type: ignore[no-any-return]
 
     async def read[T](self, job: ReadJob[T]) -> T:
@@ -253,12 +263,14 @@ class Store:
                 release(self._connection)
             self._connection.close()
 
-    def _run_group(self, jobs: list[Job]) -> None:
-        done = Group()
+    def _run_group(self, jobs: list[Job], *, careful: bool = False) -> None:
+        # Bulk jobs hardly ever fail: where there is nothing else they are spared savepoints, until one does.
+        done = Group(careful=careful or any(job.run is not None for job in jobs))
         committing = False
         begun = self._clock.monotonic()
         try:
             connection = self._connect()
+            mark = self.heads.mark()
             with connection.begin():
                 bulks: dict[Any, list[Job]] = {}
                 for job in jobs:
@@ -271,6 +283,9 @@ class Store:
                 done.events = self.heads.flush(connection)
                 committing = True
             done.audit = self.heads.committed()
+        except AgainError:
+            self.heads.back(mark)
+            self._run_group(jobs, careful=True)
         except InUseError as error:
             self._lost(jobs, error)
             if self._clock.monotonic() - (self._lost_at or 0) >= GRACE and self.fatal is not None:
@@ -307,15 +322,19 @@ class Store:
     ) -> None:
         transaction = Transaction(connection, self.heads, self._clock.now_ms())
         mark = self.heads.mark()
-        connection.exec_driver_sql("SAVEPOINT job")
+        if done.careful:
+            connection.exec_driver_sql("SAVEPOINT job")
         try:
             values = bulk(transaction, [job.item for job in jobs])
             outcomes = [
                 Outcome(job, error=value) if isinstance(value, Exception) else Outcome(job, value)
                 for job, value in zip(jobs, values, strict=True)
             ]
-            connection.exec_driver_sql("RELEASE SAVEPOINT job")
-        except Exception as error:  # noqa: BLE001  it belongs to who asked
+            if done.careful:
+                connection.exec_driver_sql("RELEASE SAVEPOINT job")
+        except Exception as error:
+            if not done.careful and not is_fault_of_database(error):
+                raise AgainError from error
             self._undo(connection, mark, error)
             done.outcomes.extend(Outcome(job, error=error) for job in jobs)
         else:
@@ -324,7 +343,7 @@ class Store:
 
     def _undo(self, connection: Connection, mark: Mark, error: Exception) -> None:
         """Undo one job that failed. A lost connection or a full disk ends the whole group instead."""
-        if isinstance(error, DBAPIError) and not is_fault_of_job(error):
+        if is_fault_of_database(error):
             raise error
         # Not SQLAlchemy's savepoint, which does not roll back when its release was refused.
         connection.exec_driver_sql("ROLLBACK TO SAVEPOINT job")
