@@ -2,9 +2,12 @@
 
 import asyncio
 import contextlib
+import errno
 import logging
+import socket
 import ssl
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -46,8 +49,19 @@ def plainly() -> Iterator[None]:
     except OSError as error:
         what = error.strerror or type(error).__name__
         raise VerbError(
-            NOT_READY, f"{error.filename or 'the server could not start'}: {what}"
+            NOT_READY,
+            f"{error.filename}: {what}: check the setting that names it, and who may use it"
+            if error.filename
+            else f"the server could not start: {what}{_about_listening(error)}",
         ) from error
+
+
+def _about_listening(error: OSError) -> str:
+    """Return what to do if an address cannot be listened on."""
+    of_address = isinstance(error, socket.gaierror) or error.errno in (
+        errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES,
+    )  # fmt: skip
+    return ": stop what listens there, or change listen or metrics_listen" if of_address else ""
 
 
 @contextlib.contextmanager
@@ -225,6 +239,16 @@ def verify_file(settings: Settings, arguments: dict[str, Any]) -> dict[str, Any]
         engine.dispose()
 
 
+def _certificate_end(certfile: Path) -> datetime:
+    """Return when a certificate that can be read ends. Raises VerbError if it has."""
+    from cryptography import x509  # noqa: PLC0415  takes long
+
+    end = x509.load_pem_x509_certificates(certfile.read_bytes())[0].not_valid_after_utc
+    if end < datetime.now(UTC):
+        raise VerbError(USAGE, f"certfile: the certificate ended on {end:%F}: renew it")
+    return end
+
+
 def check(settings: Settings, _arguments: dict[str, Any]) -> dict[str, Any]:
     """Check what the settings name: folder, certificate, database."""
     found: dict[str, Any] = {"settings": "right"}
@@ -237,7 +261,7 @@ def check(settings: Settings, _arguments: dict[str, Any]) -> dict[str, Any]:
             raise VerbError(
                 USAGE, "certfile and keyfile are no certificate with its key (PEM)"
             ) from error
-        found["certificate"] = "right"
+        found["certificate"] = f"right until {_certificate_end(Path(settings.certfile)):%F %T} UTC"
     with plainly():
         settings.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not settings.database_url and not (settings.folder / "ras.sqlite3").exists():

@@ -1,12 +1,13 @@
 """What the operator decides: from the app's options.json, a TOML file, or the environment. Unknown keys are errors."""
 
+import difflib
 import ipaddress
 import json
 import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
 import msgspec
@@ -82,7 +83,7 @@ def split_address(text: str, setting: str) -> tuple[str, int] | None:
         return None
     host, separator, port = text.rpartition(":")
     if not separator or not port.isdigit() or int(port) > 65535 or not host:
-        raise SettingsError(f"{setting} must be HOST:PORT")
+        raise SettingsError(f"{setting} must be HOST:PORT, such as 127.0.0.1:8443")
     return host.strip("[]"), int(port)
 
 
@@ -185,20 +186,48 @@ def _private(host: str) -> bool:
     return (address.is_loopback or address.is_private) and not address.is_unspecified
 
 
+_TYPES = {field.encode_name: field.type for field in msgspec.structs.fields(Settings)}
+
+
+def _unknown(given: str, prefix: str = "") -> SettingsError:
+    """Return the error of a name that is no setting, with the one that was perhaps meant."""
+    name = given.removeprefix(prefix).lower()
+    close = difflib.get_close_matches(name, _TYPES, 1)
+    meant = prefix + (close[0].upper() if prefix else close[0]) if close else ""
+    return SettingsError(
+        f"{given} is no setting: "
+        + (f"is {meant} meant?" if meant else "docs/ras-operators.md lists them")
+    )
+
+
+def _convert(found: dict[str, Any]) -> Settings:
+    """Make settings of values, and say what one must be without repeating it. Raises SettingsError."""
+    for name, value in found.items():
+        if name not in _TYPES:
+            raise _unknown(name)
+        kind = _TYPES[name]
+        try:
+            msgspec.convert(value, kind)
+        except msgspec.ValidationError as error:
+            plain = {int: "a number", str: "a text", list[str]: "a list of texts"}
+            must = plain.get(kind) or f"one of {', '.join(get_args(kind))}"
+            raise SettingsError(f"{name} must be {must}") from error
+    return msgspec.convert(found, Settings)
+
+
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
-    fields = {field.encode_name: field for field in msgspec.structs.fields(Settings)}
     found: dict[str, Any] = {}
     for key, value in environment.items():
         if not key.startswith(PREFIX) or key in (f"{PREFIX}CONFIG", f"{PREFIX}OPTIONS"):
             continue
         name = key.removeprefix(PREFIX).lower()
-        if name not in fields:
-            raise SettingsError(f"{key} is no setting")
-        if fields[name].type is int:
+        if name not in _TYPES:
+            raise _unknown(key, PREFIX)
+        if _TYPES[name] is int:
             if not value.isdigit():
                 raise SettingsError(f"{key} must be a number")
             found[name] = int(value)
-        elif fields[name].type == list[str]:
+        elif _TYPES[name] == list[str]:
             found[name] = [part.strip() for part in value.split(",") if part.strip()]
         else:
             found[name] = value
@@ -214,8 +243,10 @@ def _from_file(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise SettingsError(f"{path.name} cannot be read: {error.strerror}") from error
     except ValueError as error:
+        line = getattr(error, "lineno", None)
         raise SettingsError(
-            f"{path.name} is not valid {path.suffix.removeprefix('.') or 'TOML'}"
+            f"{path.name} is not valid {'JSON' if path.suffix == '.json' else 'TOML'}"
+            + (f" (line {line})" if line else "")
         ) from error
     if not isinstance(found, dict):
         raise SettingsError(f"{path.name} must hold settings by name")
@@ -231,8 +262,4 @@ def load(file: Path | None = None, environment: Mapping[str, str] = os.environ) 
         file = Path(environment[f"{PREFIX}CONFIG"])
     found = _from_file(file) if file else {}
     found |= _from_environment(environment)
-    try:
-        settings = msgspec.convert(found, Settings)
-    except msgspec.ValidationError as error:
-        raise SettingsError(str(error)) from error
-    return check(settings)
+    return check(_convert(found))

@@ -120,7 +120,7 @@ def loads(data: bytes | str) -> Any:
             raise Refused(Status.MALFORMED, "nested too deeply")
         value, end = _STRICT.raw_decode(text)
     except (ValueError, RecursionError) as error:
-        raise Refused(Status.MALFORMED, "not JSON") from error
+        raise Refused(Status.MALFORMED, "not JSON, or a field twice") from error
     if end != len(text) or ("\\u" in text and not _clean(value)):
         raise Refused(Status.MALFORMED, "not JSON")
     return value

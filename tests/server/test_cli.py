@@ -13,6 +13,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from certificate import make_certificate
 from conftest import Database, eventually, make_settings
 from hypothesis import given
 from hypothesis import strategies as st
@@ -123,6 +124,18 @@ async def test_wrong_settings_are_one_line_and_status_2(
     environment.delenv("IGRS_RAS_SMTP_PASWORD")
     (await command("--config", tmp_path / "none.toml", "status")).failed(2, "none.toml")
     file = tmp_path / "settings.toml"
+    for wrong, *told in (
+        ('log_level = "hunter2"', "log_level must be one of debug, info, warning, error"),
+        ('sockets = "hunter2"', "sockets must be a number"),
+        ('allowed_origins = "hunter2"', "allowed_origins must be a list"),
+        ('smtp_pasword = "hunter2"', "smtp_pasword is no setting", "smtp_password meant"),
+        ('hunter = "hunter2"', "hunter is no setting", "docs/ras-operators.md"),
+        ('\nname = "hunter2', "settings.toml", "TOML", "line 2"),
+    ):
+        file.write_text(wrong)
+        said = await command("--config", file, "config", "check")
+        said.failed(2, *told)
+        assert "hunter2" not in said.err
     file.write_text('name = "Named"\n')
     assert (await command("--config", file, "config", "check")).status == 0
 
@@ -432,8 +445,18 @@ async def test_config_check_tells_what_would_stop_the_server(
     environment.setenv("IGRS_RAS_CERTFILE", str(bad))
     environment.setenv("IGRS_RAS_KEYFILE", str(bad))
     (await command("config", "check")).failed(2, "certificate")
+    chain, key = make_certificate(tmp_path)
+    environment.setenv("IGRS_RAS_CERTFILE", str(chain))
+    environment.setenv("IGRS_RAS_KEYFILE", str(key))
+    said = await command("config", "check", "--json")
+    assert said.data["certificate"].startswith("right until 20")
+    make_certificate(tmp_path, days=-1)
+    (await command("config", "check")).failed(2, "certificate ended on", "renew")
     environment.delenv("IGRS_RAS_CERTFILE")
     environment.delenv("IGRS_RAS_KEYFILE")
+    with environment.context() as elsewhere:
+        elsewhere.setenv("IGRS_RAS_DATA", str(bad))
+        (await command("config", "check")).failed(4, str(bad), "check the setting")
     environment.setenv(
         "IGRS_RAS_DATABASE_URL", "postgresql+psycopg://ada:hunter2@127.0.0.1:1/nowhere"
     )
