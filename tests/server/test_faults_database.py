@@ -56,7 +56,7 @@ async def relay_status(phone: Phone, place: Residence) -> int:
         end, answers = await phone.relay(place.site, place.devices[0], b"unlock")
     except Denied as denied:
         return denied.status
-    except Closed, ConnectionError:
+    except Closed, ConnectionError, TimeoutError:
         code = await asyncio.wait_for(asyncio.shield(phone.peer.closed), 10)
         assert code == CLOSED_NOT_READY
         return NOT_READY
