@@ -23,6 +23,7 @@ from aiohttp._websocket.reader import WebSocketDataQueue, WebSocketReader
 from aiohttp.base_protocol import BaseProtocol
 
 from igrs_ras import wire
+from igrs_ras.api.listen import GUARD, Guard
 from igrs_ras.clock import new_ulid
 from igrs_ras.status import Refused, Status
 
@@ -94,7 +95,9 @@ class _Envelope(msgspec.Struct):
 class _Wire(BaseProtocol):
     """A connection's end once it is a WebSocket: aiohttp's reader takes the bytes."""
 
-    __slots__ = ("frames", "reader")
+    __slots__ = ("_guard", "frames", "reader")
+
+    _guard: Guard
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
@@ -107,6 +110,8 @@ class _Wire(BaseProtocol):
         before, transport = request.protocol, request.transport
         if transport is None:
             raise ConnectionResetError
+        self._guard = request.app[GUARD]
+        self._guard.hand_over(before, self)
         before.set_parser(_Early(self.reader))  # type: ignore[arg-type]  # that much of a reader it needs
         transport.set_protocol(self)
         self.transport = transport
@@ -126,6 +131,7 @@ class _Wire(BaseProtocol):
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
         self.reader.feed_eof()
+        self._guard.lost(self)
 
 
 class _Early:

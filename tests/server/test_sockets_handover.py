@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp import web
-from conftest import MovedClock, base_of, eventually
+from conftest import Database, MovedClock, base_of, eventually, make_settings
+from igrs_ras.api.listen import SHARE
 from peer import ulid
 from street import House, house
 from test_sockets import frame
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from igrs_ras.ras import Ras
+    from igrs_ras.settings import Settings
 
 
 @pytest.fixture
@@ -85,6 +87,27 @@ async def test_an_open_socket_keeps_nothing_of_its_request(ras: Ras, place: Hous
 
     await eventually(lambda: not requests())
     assert (await place.phone.peer.request("ping"))["re"]
+
+
+async def test_an_open_socket_still_counts_among_its_callers_connections(
+    database: Database, start_ras: Callable[[Settings], Awaitable[Ras]]
+) -> None:
+    ras = await start_ras(make_settings(database, sockets=16, trusted_proxies=["192.0.2.1"]))
+    held = [await connect(ras, b"") for _ in range(16 // SHARE)]
+    with pytest.raises((asyncio.IncompleteReadError, ConnectionResetError)):
+        await connect(ras, b"")
+    held.pop()[1].close()
+
+    async def admitted() -> bool:
+        try:
+            held.append(await connect(ras, b""))
+        except asyncio.IncompleteReadError, ConnectionResetError:
+            return False
+        return True
+
+    await eventually(admitted)
+    for _, writer in held:
+        writer.close()
 
 
 async def test_a_server_that_stops_tells_its_sockets_and_leaves_no_connection(

@@ -15,12 +15,12 @@ from aiohttp import hdrs, web
 
 from igrs_ras import logs, wire
 from igrs_ras.api import address
+from igrs_ras.api.listen import GUARD, Guard
 from igrs_ras.api.route import ANYBODY, Call, Listener, Principal, Route, Who
 from igrs_ras.status import Refused, Status
 from igrs_ras.wire import Body
 
 if TYPE_CHECKING:
-    from igrs_ras.api.listen import Guard
     from igrs_ras.ras import Ras
 
 _LOGGER = logging.getLogger(__name__)
@@ -56,6 +56,7 @@ def make_app(
         return await border.run(request, handler)
 
     app = web.Application(client_max_size=BODY_LIMIT, middlewares=[middleware])
+    app[GUARD] = guard
     for route in routes:
         if listener in route.listeners:
             app.router.add_route(route.method, route.path, _Endpoint(ras, listener, route).handle)

@@ -78,6 +78,13 @@ class Guard:
             connection.busy -= 1
             connection.since = self._clock.monotonic()
 
+    def hand_over(self, protocol: Any, to: Any) -> None:
+        """Take note that a connection is another protocol's, which keeps it as long as it wants."""
+        connection = self._connections.pop(protocol, None)
+        if connection is not None:
+            connection.busy += 1
+            self._connections[to] = connection
+
     def lost(self, protocol: Any) -> None:
         """Take note that a connection is closed."""
         connection = self._connections.pop(protocol, None)
@@ -98,6 +105,9 @@ class Guard:
                     self.lost(protocol)
             elif not connection.busy and waiting > allowed:
                 protocol.transport.abort()
+
+
+GUARD = web.AppKey("guard", Guard)
 
 
 class _Refusing(asyncio.Protocol):
