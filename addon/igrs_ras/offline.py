@@ -58,10 +58,11 @@ def plainly() -> Iterator[None]:
 
 def _about_listening(error: OSError) -> str:
     """Return what to do if an address cannot be listened on."""
-    of_address = isinstance(error, socket.gaierror) or error.errno in (
-        errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES,
-    )  # fmt: skip
-    return ": stop what listens there, or change listen or metrics_listen" if of_address else ""
+    if error.errno == errno.EADDRINUSE:
+        return ": stop what listens there, or change listen or metrics_listen"
+    if isinstance(error, socket.gaierror) or error.errno in (errno.EADDRNOTAVAIL, errno.EACCES):
+        return ": listen and metrics_listen must be addresses of this machine that it may use"
+    return ""
 
 
 @contextlib.contextmanager

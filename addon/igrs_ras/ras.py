@@ -83,6 +83,7 @@ class Ras:
         self._ingress_peer = ingress_peer or (SUPERVISOR if os.environ.get(TOKEN_VARIABLE) else "")
         self.draining = False
         self.told_no_address = False
+        self.told_no_proxy = False
         self.ports: dict[Listener, int] = {}
         self.store: Store
         self.identity: ServerIdentity

@@ -227,6 +227,7 @@ async def test_without_a_certificate_only_the_proxy_that_has_one_is_answered(
     start_ras: Callable[[Settings], Awaitable[Ras]],
     http: aiohttp.ClientSession,
     monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     ras = await start_ras(make_settings(database, trusted_proxies=[str(PROXY)]))
     api = Api(http, base_of(ras))
@@ -243,6 +244,23 @@ async def test_without_a_certificate_only_the_proxy_that_has_one_is_answered(
         "203.0.113.9": 403,
         "": 403,
     }
+    told = [line for line in caplog.messages if "trusted_proxies" in line]
+    assert len(told) == 1  # once, so that strangers cannot fill the log
+    assert told[0].endswith("the address it comes from: 192.168.1.20")
+
+
+async def test_the_address_of_a_stranger_who_is_refused_is_not_logged(
+    database: Database,
+    start_ras: Callable[[Settings], Awaitable[Ras]],
+    http: aiohttp.ClientSession,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    ras = await start_ras(make_settings(database, trusted_proxies=[str(PROXY)]))
+    monkeypatch.setattr(app, "_peer", lambda _request: "203.0.113.9")
+    assert (await Api(http, base_of(ras))("GET", "/healthz")).http == 403
+    assert "none of trusted_proxies" in caplog.text
+    assert "203.0.113.9" not in "".join(caplog.messages)
 
 
 REFUSED = object()

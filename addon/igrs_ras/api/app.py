@@ -119,10 +119,25 @@ class _Border:
                 peer is not None and (peer.is_loopback or address.within(peer, settings.proxies))
             )
         if not allowed:
+            if self._listener is not Listener.LOCAL:
+                self._tell_no_proxy(peer)
             raise Refused(Status.NOT_PERMITTED)
         behind_proxy = peer is not None and address.within(peer, settings.proxies)
         if self._listener is Listener.PUBLIC or behind_proxy:
             self._ras.reach.seen(request.headers.get(hdrs.HOST, ""))
+
+    def _tell_no_proxy(self, peer: address.Address | None) -> None:
+        """Tell the operator once: most often it is the proxy itself, by another address than was thought."""
+        if self._ras.told_no_proxy:
+            return
+        self._ras.told_no_proxy = True
+        # A person's own address is in no log; a proxy's is nearly always a private one.
+        private = peer is not None and address.within(peer, address.PRIVATE)
+        _LOGGER.warning(
+            "refused a sender that is none of trusted_proxies: without a certificate only they are answered."
+            " If it was the proxy, name the address it comes from%s",
+            f": {peer}" if private else "",
+        )
 
     def _preflight(self, request: web.Request) -> web.StreamResponse:
         if request.headers.get(hdrs.ORIGIN, "") not in self._ras.settings.allowed_origins:
