@@ -111,6 +111,21 @@ def test_every_module_of_the_integration_is_in_the_architecture() -> None:
     assert [name for name in names if not any(fnmatch(one, name) for one in modules)] == []
 
 
+def test_every_module_of_the_server_is_in_the_architecture() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    text = text.partition("\n## Inside the server\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (`[a-z_*/`, ]+`) \|", text, re.MULTILINE)
+    names = [name.rstrip("/") for row in rows for name in re.findall(r"`([a-z_*/]+)`", row)]
+    package = ROOT / "addon" / "igrs_ras"
+    folders = [path.name for path in package.glob("[!_]*/")]
+    modules = [path.stem for path in package.glob("[!_]*.py") if path.stem != "ras"]
+    of_api = [f"api/{path.stem}" for path in (package / "api").glob("[!_]*.py")]
+    for one in [*modules, *folders]:
+        assert any(fnmatch(one, name.partition("/")[0]) for name in names), one
+    for name in names:
+        assert any(fnmatch(one, name) for one in [*modules, *folders, *of_api]), name
+
+
 def test_every_document_is_reached_from_the_readme() -> None:
     start = ROOT / "README.md"
     reached, todo = {start}, [start]
