@@ -365,8 +365,10 @@ async def test_a_broken_audit_is_status_5_wherever_it_is_checked(
     ras: Ras, command: Cli, database: Database, tmp_path: Path
 ) -> None:
     site = await ras.store.write(new_site)
-    for _ in range(5):
-        await ras.store.write(lambda tx: tx.audit(site, "test"))
+    for number in range(
+        5
+    ):  # each another text, or two of one millisecond could be taken for each other
+        await ras.store.write(lambda tx, number=number: tx.audit(site, "test", code=number))  # type: ignore[misc]
     head = (await ras.checkpoints.sign(site))[0]
     good = await command("audit", "verify", "--json")
     assert (good.status, good.data["holds"], good.data["entries"]) == (0, True, 5)
