@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -99,7 +100,7 @@ async def test_what_was_promised_for_after_the_commit_is_not_done_twice(store: S
 
     def good(tx: Transaction, items: Sequence[str]) -> list[str]:
         for item in items:
-            tx.after(lambda item=item: called.append(item))
+            tx.after(partial(called.append, item))
         return list(items)
 
     def bad(tx: Transaction, items: Sequence[str]) -> list[str]:
