@@ -41,9 +41,9 @@ class AppDiscovery:
         """Begin once the server listens: see `announce`."""
 
     async def tick(self) -> None:
-        """Take back the code when it was used."""
+        """Take back the code when it was used; give another one if it ended without a home (a restore voids codes)."""
         if self._code is not None and not await self._ras.store.read(self._is_open):
-            self._code = None
+            self._code = await self._ras.store.write(partial(_open_code, self._ras.identity))
             if self._discovery is not None:
                 self._discovery.used()
 

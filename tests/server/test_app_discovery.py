@@ -7,6 +7,7 @@ from conftest import eventually, make_settings
 from home import Home
 from igrs_ras import discovery, wire
 from igrs_ras.api.route import Listener
+from igrs_ras.restore import restored_server
 from igrs_ras.supervisor import TOKEN_VARIABLE
 from peer import Denied
 from supervisor_double import TOKEN, Double
@@ -107,6 +108,22 @@ async def test_a_code_is_the_sites_and_ends_with_a_restore(
         )
         == 3
     )
+
+
+async def test_a_restore_while_the_app_runs_gives_another_code(
+    supervisor: Double, settings: Settings, start_ras: Start
+) -> None:
+    ras = await start_ras(settings)
+    code = (await supervisor.heard())["code"]
+    await ras.store.write(restored_server)
+    await eventually(lambda: (supervisor.message or {}).get("code") not in (None, code))
+    home = Home(f"http://127.0.0.1:{ras.ports[Listener.LOCAL]}")
+    try:
+        with pytest.raises(Denied):
+            await home.enrol(code)
+        await home.enrol((supervisor.message or {})["code"])
+    finally:
+        await home.close()
 
 
 async def test_outside_home_assistant_nothing_is_announced(
