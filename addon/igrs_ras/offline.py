@@ -5,6 +5,7 @@ import contextlib
 import errno
 import logging
 import socket
+import sqlite3
 import ssl
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -17,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from igrs_ras.control import NOT_READY, REFUSED, USAGE, VerbError
 from igrs_ras.settings import Settings, SettingsError
-from igrs_ras.storage.engine import FolderLock, InUseError, open_engine
+from igrs_ras.storage.engine import FolderLock, InUseError, make_folder, open_engine
 from igrs_ras.storage.migrate import SCHEMA, MigrationError, NoSpaceError, prepare, schema_of
 
 _LOGGER = logging.getLogger(__name__)
@@ -42,9 +43,14 @@ def plainly() -> Iterator[None]:
         raise VerbError(REFUSED, str(error)) from error
     except SQLAlchemyError as error:
         # The driver's own text may hold the database's address with its password.
-        kind = type(getattr(error, "orig", None) or error).__name__
+        cause = getattr(error, "orig", None) or error
+        what = (
+            "check the disk, and restore a backup if it is damaged"
+            if isinstance(cause, sqlite3.Error)
+            else "check database_url, and whether it runs"
+        )
         raise VerbError(
-            NOT_READY, f"the database cannot be used ({kind}): check database_url and the disk"
+            NOT_READY, f"the database cannot be used ({type(cause).__name__}): {what}"
         ) from error
     except OSError as error:
         what = error.strerror or type(error).__name__
@@ -264,7 +270,7 @@ def check(settings: Settings, _arguments: dict[str, Any]) -> dict[str, Any]:
             ) from error
         found["certificate"] = f"right until {_certificate_end(Path(settings.certfile)):%F %T} UTC"
     with plainly():
-        settings.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(settings.folder)
         if not settings.database_url and not (settings.folder / "ras.sqlite3").exists():
             return found | {"database": "not made yet"}
         engine = open_engine(settings.database)

@@ -459,6 +459,13 @@ async def test_config_check_tells_what_would_stop_the_server(
     with environment.context() as elsewhere:
         elsewhere.setenv("IGRS_RAS_DATA", str(bad))
         (await command("config", "check")).failed(4, str(bad), "check the setting")
+        shared = tmp_path / "shared"
+        shared.mkdir()
+        shared.chmod(0o777)
+        elsewhere.setenv("IGRS_RAS_DATA", str(shared))
+        for verb in (["config", "check"], ["migrate"]):
+            (await command(*verb)).failed(4, str(shared), "everybody may write there")
+        assert list(shared.iterdir()) == []
     environment.setenv(
         "IGRS_RAS_DATABASE_URL", "postgresql+psycopg://ada:hunter2@127.0.0.1:1/nowhere"
     )

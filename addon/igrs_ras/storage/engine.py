@@ -1,7 +1,9 @@
 """Opens the database: SQLite in the data folder, or PostgreSQL. Only one server may use it at a time."""
 
+import errno
 import fcntl
 import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +19,21 @@ class InUseError(Exception):
     """Another server uses this database or this data folder."""
 
 
+def make_folder(folder: Path) -> None:
+    """Make the data folder if it is not there. Raises OSError, also if everybody may write there.
+
+    Who may could put another database or control socket in the place of the server's own.
+    """
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if folder.stat().st_mode & stat.S_IWOTH:
+        raise PermissionError(errno.EPERM, "everybody may write there (chmod 700)", str(folder))
+
+
 class FolderLock:
     """Holds the data folder for this process until it ends, also when it is killed."""
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(folder)
         self._file = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
