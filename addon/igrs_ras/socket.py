@@ -10,21 +10,17 @@ Close codes: 4400 malformed, 4401 not signed in, 4403 revoked, 4408 silent or to
 """
 
 import asyncio
-import base64
 import builtins
-import hashlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, cast, override
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import msgspec
-from aiohttp import EofStream, WebSocketError, WSCloseCode, WSMessage, WSMsgType, hdrs, web
-from aiohttp._websocket.reader import WebSocketDataQueue, WebSocketReader
-from aiohttp.base_protocol import BaseProtocol
+from aiohttp import EofStream, WebSocketError, WSCloseCode, WSMessage, WSMsgType, web
 
 from igrs_ras import wire
-from igrs_ras.api.listen import GUARD, Guard
 from igrs_ras.clock import new_ulid
+from igrs_ras.frames import Wire, answer_to_close, framed, switching
 from igrs_ras.status import Refused, Status
 
 if TYPE_CHECKING:
@@ -33,7 +29,6 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 
-MESSAGE = 64 * 1024  # bytes of a message at most
 QUEUE = 256 * 1024  # bytes that may wait for a slow reader
 SILENCE = 30.0  # seconds without any message until a peer counts as gone; it pings every 15
 PATIENCE = 2.0  # seconds that a peer has to answer a close
@@ -90,58 +85,6 @@ class _Envelope(msgspec.Struct):
     lock: str
     seq: int
     body: Mapping[str, Any]
-
-
-class _Wire(BaseProtocol):
-    """A connection's end once it is a WebSocket: aiohttp's reader takes the bytes."""
-
-    __slots__ = ("_guard", "frames", "reader")
-
-    _guard: Guard
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(loop)
-        self._upgraded = True  # there is no parser of HTTP that would have to pause
-        self.frames = WebSocketDataQueue(self, MESSAGE, loop=loop)
-        self.reader = WebSocketReader(self.frames, MESSAGE, compress=False, decode_text=True)
-
-    def take(self, request: web.Request) -> None:
-        """Take the connection from the request's protocol, with what came right behind the request's head."""
-        before, transport = request.protocol, request.transport
-        if transport is None:
-            raise ConnectionResetError
-        self._guard = request.app[GUARD]
-        self._guard.hand_over(before, self)
-        before.set_parser(_Early(self.reader))  # type: ignore[arg-type]  # that much of a reader it needs
-        transport.set_protocol(self)
-        self.transport = transport
-        # For HTTP the connection is over: its task and all it holds can go.
-        before.transport = None
-        before.connection_lost(None)
-
-    async def drained(self) -> None:
-        """Wait until the peer has taken most of what was written. Raises ConnectionError."""
-        await self._drain_helper()
-
-    def data_received(self, data: bytes) -> None:
-        """Read frames."""
-        self.reader.feed_data(data)
-
-    @override
-    def connection_lost(self, exc: BaseException | None) -> None:
-        super().connection_lost(exc)
-        self.reader.feed_eof()
-        self._guard.lost(self)
-
-
-class _Early:
-    """Hands on what a client sent before its request was answered; the end of HTTP is no end to the reader behind."""
-
-    def __init__(self, reader: WebSocketReader) -> None:
-        self.feed_data = reader.feed_data
-
-    def feed_eof(self) -> None:
-        """Do nothing."""
 
 
 class Sockets:
@@ -207,7 +150,7 @@ async def accept(
     socket = Socket(ras)
     ras.hub.sockets.add(socket)
     try:
-        response = _switching(request, ready.protocol)
+        response = switching(request, ready.protocol)
         await response.prepare(request)
         socket.wire.take(request)
     except BaseException:
@@ -215,19 +158,6 @@ async def accept(
         raise
     ras.hub.sockets.run(socket.live(work))
     return response
-
-
-def _switching(request: web.Request, protocol: str) -> web.StreamResponse:
-    """Return the answer that ends HTTP on a connection (RFC 6455, section 4.2.2)."""
-    key = request.headers[hdrs.SEC_WEBSOCKET_KEY].encode() + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-    digest = hashlib.sha1(key, usedforsecurity=False).digest()
-    headers = {
-        hdrs.UPGRADE: "websocket",
-        hdrs.CONNECTION: "upgrade",
-        hdrs.SEC_WEBSOCKET_ACCEPT: base64.b64encode(digest).decode(),
-        hdrs.SEC_WEBSOCKET_PROTOCOL: protocol,
-    }
-    return web.StreamResponse(status=101, headers=headers)
 
 
 class Socket:
@@ -255,7 +185,7 @@ class Socket:
         self._loop = asyncio.get_running_loop()
         self._out: list[bytes] = []
         self._flushing = False
-        self.wire = _Wire(self._loop)
+        self.wire = Wire(self._loop)
 
     async def live(self, work: Callable[[Socket], Awaitable[None]]) -> None:
         """Let `work` have the socket until it returns, then see the connection to its end."""
@@ -300,7 +230,7 @@ class Socket:
         transport = self._transport
         if self.closed is not None or transport is None:
             return
-        self._out.append(_framed(WSMsgType.TEXT, envelope))
+        self._out.append(framed(WSMsgType.TEXT, envelope))
         if not self._flushing:
             self._flushing = True
             self._loop.call_soon(self._flush)
@@ -352,7 +282,7 @@ class Socket:
         if transport is None or transport.is_closing():
             return
         self._flush()
-        transport.write(_framed(WSMsgType.CLOSE, self.closed.to_bytes(2)))
+        transport.write(framed(WSMsgType.CLOSE, self.closed.to_bytes(2)))
         # A peer that does not answer the close, or reads too slowly to see it, is cut off.
         self._loop.call_later(PATIENCE, transport.abort)
 
@@ -372,7 +302,7 @@ class Socket:
             elif self._within_rate():
                 self.heard = self._clock.monotonic()
                 if frame.type is WSMsgType.PING:
-                    self._out.append(_framed(WSMsgType.PONG, frame.data))
+                    self._out.append(framed(WSMsgType.PONG, frame.data))
                     self._flush()
         return None
 
@@ -387,7 +317,7 @@ class Socket:
         else:
             if frame.type is not WSMsgType.CLOSE:
                 return frame
-            self.close(_answer_to_close(frame.data))
+            self.close(answer_to_close(frame.data))
         self._over()
         return None
 
@@ -445,23 +375,3 @@ class Socket:
         """The peer closed, or answered: what is written still goes out, then the connection ends."""
         if self._transport is not None:
             self._transport.close()
-
-
-def _answer_to_close(code: object) -> int:
-    """Return the code with which a close is answered: the peer's own, if it may stand in a frame."""
-    if isinstance(code, int) and (
-        1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999
-    ):
-        return code
-    return int(WSCloseCode.OK)
-
-
-def _framed(kind: WSMsgType, payload: bytes) -> bytes:
-    """Return an unfragmented, unmasked frame (RFC 6455, section 5.2)."""
-    size = len(payload)
-    first = 0x80 | kind
-    if size < 126:
-        return bytes((first, size)) + payload
-    if size < 1 << 16:
-        return bytes((first, 126)) + size.to_bytes(2) + payload
-    return bytes((first, 127)) + size.to_bytes(8) + payload

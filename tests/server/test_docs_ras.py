@@ -11,6 +11,7 @@ from typing import Any
 import igrs_ras
 from igrs_ras import (
     audit,
+    frames,
     gateways,
     joins,
     keys,
@@ -232,7 +233,7 @@ def test_the_limits_are_those_of_the_code() -> None:
         "box of a join; sealed keys": [joins.BOX // 1024, keys.SEALED // 1024],
         "durable events of a user": [heads.EVENT_LIFE_MS // sites.DAY_MS, 1000],
         "audit": [audit.KEPT_MS // sites.DAY_MS],
-        "body of a request; message on a socket": [socket.MESSAGE // 1024],
+        "body of a request; message on a socket": [frames.MESSAGE // 1024],
     }
     assert said.keys() == expected.keys()
     for what, numbers in expected.items():
