@@ -32,6 +32,11 @@ class MovedClock(SystemClock):
     def __init__(self) -> None:
         super().__init__()
         self._ahead = 0.0
+        self._held: int | None = None
+
+    def hold(self) -> None:
+        """Let the wall clock stand still, but for `advance` and `wall`: no step of a code ends within a test."""
+        self._held = super().now_ms() - self.offset_ms
 
     def advance(self, seconds: float) -> None:
         """Let time pass at once."""
@@ -42,7 +47,8 @@ class MovedClock(SystemClock):
         self.offset_ms += int(seconds * 1000)
 
     def now_ms(self) -> int:
-        return super().now_ms() + int(self._ahead * 1000)
+        running = super().now_ms() if self._held is None else self._held + self.offset_ms
+        return running + int(self._ahead * 1000)
 
     def monotonic(self) -> float:
         return super().monotonic() + self._ahead

@@ -48,6 +48,11 @@ def settings(database: Database) -> Settings:
     return make_settings(database, trusted_proxies=["127.0.0.1/32"], public_url=ORIGIN)
 
 
+@pytest.fixture(autouse=True)
+def no_step_ends_by_itself(clock: MovedClock) -> None:
+    clock.hold()
+
+
 @pytest.fixture
 def browser(ras: Ras, http: aiohttp.ClientSession) -> Browser:
     return browser_of(ras, http, address="198.51.100.7")
