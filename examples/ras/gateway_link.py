@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import secrets
 import time
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from cryptography.exceptions import InvalidSignature
@@ -21,7 +22,7 @@ def public_bytes(key: Ed25519PrivateKey) -> bytes:
     return key.public_key().public_bytes_raw()
 
 
-class GatewayLink:
+class GatewayLink(ABC):
     """A gateway that proves itself and follows the audit. What its messages mean is its subclass's.
 
     Args:
@@ -218,11 +219,13 @@ class GatewayLink:
 
     # What comes in.
 
+    @abstractmethod
     def put_back(self) -> None:
         """Note that the server was put back from a copy: what it was sent since then is lost there."""
 
+    @abstractmethod
     async def _handle(self, message: dict[str, Any]) -> None:
-        raise NotImplementedError
+        """Do what a message of the server asks for."""
 
     def _later(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(self._quietly(work))
