@@ -643,7 +643,7 @@ async def nothing(*_: Any) -> None:
     """Do nothing with an event."""
 
 
-async def test_a_gateway_asks_for_checkpoints_that_it_missed_and_follows_the_audit(
+async def test_case_47_a_gateway_sees_what_it_missed_of_the_audit_and_asks_for_it(
     gates: Gates, ras: Ras
 ) -> None:
     home = await gates.enrolled("Home", LOCK)

@@ -287,7 +287,7 @@ async def test_case_14_an_answer_from_elsewhere_or_after_the_end_is_nobodys(
         (1, b"x" * 513, None),
     ],
 )
-async def test_a_gap_or_a_changed_message_ends_the_relay_for_both_sides(
+async def test_case_47_a_gap_or_a_changed_message_ends_the_relay_for_both_sides(
     ras: Ras, place: House, n: int, data: bytes, digest: bytes | None
 ) -> None:
     phone, reached = place.phone, held(place)
