@@ -65,8 +65,8 @@ async def test_somebody_is_added_in_three_steps(folk: Folk, lock: TestLock) -> N
         result,
         {
             "rights": ["unlock"],
-            "not_before": "2026-12-01 08:00:00",
-            "not_after": "2027-12-24 18:30:00",
+            "not_before": "2098-12-01 08:00:00",
+            "not_after": "2099-12-24 18:30:00",
             "weekdays": ["mon", "fri"],
             "first_time": "20:00:00",
             "last_time": "02:00:00",
@@ -85,8 +85,8 @@ async def test_somebody_is_added_in_three_steps(folk: Folk, lock: TestLock) -> N
         "user_id": None,
         "locks": [lock.unique_id],
         "rights": ["unlock"],
-        "not_before": datetime(2026, 12, 1, 8, tzinfo=zone).timestamp(),
-        "not_after": datetime(2027, 12, 24, 18, 30, tzinfo=zone).timestamp(),
+        "not_before": datetime(2098, 12, 1, 8, tzinfo=zone).timestamp(),
+        "not_after": datetime(2099, 12, 24, 18, 30, tzinfo=zone).timestamp(),
         "weekdays": ["mon", "fri"],
         "first_minute": 20 * 60,
         "last_minute": 2 * 60,
@@ -296,7 +296,7 @@ async def test_a_home_assistant_user_is_one_person(
     [
         ({"rights": []}, {"rights": "rights_missing"}),
         (
-            {"not_before": "2027-01-02 00:00:00", "not_after": "2027-01-01 00:00:00"},
+            {"not_before": "2099-01-02 00:00:00", "not_after": "2099-01-01 00:00:00"},
             {"not_after": "end_before_begin"},
         ),
         ({"not_after": "2020-01-01 00:00:00"}, {"not_after": "end_is_over"}),
@@ -358,11 +358,11 @@ async def test_locks_and_rights_are_changed(world: World, folk: Folk, lock: Test
 
 
 async def test_times_and_uses_are_changed_and_taken_away(folk: Folk, lock: TestLock) -> None:
-    person = await folk.add("Anna", lock, uses=3, not_after="2026-11-26 00:00:00")
+    person = await folk.add("Anna", lock, uses=3, not_after="2099-11-26 00:00:00")
     before = folk.data(person)
     result = await folk.reconfigure(person, "times")
     shown = suggested(result)
-    assert shown == {"not_after": "2026-11-26 00:00:00", "uses": 3, **ALWAYS}
+    assert shown == {"not_after": "2099-11-26 00:00:00", "uses": 3, **ALWAYS}
     result = await folk.submit(result, shown | {"not_after": "2000-01-01 00:00:00"})
     assert result["errors"] == {"not_after": "end_is_over"}
     result = await folk.submit(result, ALWAYS)
