@@ -42,8 +42,8 @@ def within(address: Address, networks: Iterable[Network]) -> bool:
     return any(address.version == network.version and address in network for network in networks)
 
 
-def caller(peer: str, forwarded: Iterable[str], proxies: list[Network]) -> tuple[str, bool]:
-    """Return (the caller's prefix for limits, whether TLS or loopback stands before us).
+def caller(peer: str, forwarded: Iterable[str], proxies: list[Network]) -> str:
+    """Return the caller's prefix for limits.
 
     The rightmost hop that is no configured proxy counts, so a client that writes X-Forwarded-For itself gains nothing.
     An IPv6 caller is its /64. Empty when the peer is private and no proxy is configured, or the proxy does not say who
@@ -51,17 +51,17 @@ def caller(peer: str, forwarded: Iterable[str], proxies: list[Network]) -> tuple
     """
     address = parse(peer)
     if address is None:
-        return "", False
+        return ""
     if within(address, proxies):
         hops = [hop for line in forwarded for hop in line.split(",")]
         for hop in reversed(hops):
             found = parse(hop)
             if found is None or not within(found, proxies):
-                return prefix(found) if found is not None else "", True
-        return "", True
+                return prefix(found) if found is not None else ""
+        return ""
     if not proxies and within(address, PRIVATE):
-        return "", address.is_loopback
-    return prefix(address), False
+        return ""
+    return prefix(address)
 
 
 def prefix(address: Address) -> str:

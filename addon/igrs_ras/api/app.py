@@ -278,7 +278,7 @@ class _Endpoint:
 
     def _address(self, request: web.Request) -> str:
         forwarded = request.headers.getall(hdrs.X_FORWARDED_FOR, [])
-        found, _ = address.caller(_peer(request), forwarded, self._ras.settings.proxies)
+        found = address.caller(_peer(request), forwarded, self._ras.settings.proxies)
         if not found and self._listener is Listener.PUBLIC and not self._ras.told_no_address:
             self._ras.told_no_address = True
             _LOGGER.warning(

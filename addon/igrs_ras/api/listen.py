@@ -56,7 +56,7 @@ class Guard:
         connection = self._connections.get(protocol)
         if found is None or connection is None or address.within(found, self._proxies):
             return True
-        prefix, _ = address.caller(peer, (), self._proxies)
+        prefix = address.caller(peer, (), self._proxies)
         if not prefix:
             return True
         connection.prefix = prefix
