@@ -28,6 +28,7 @@ from ilp import (
     Frame,
     Header,
     IlpError,
+    JoinKeyPair,
     MalformedError,
     NonceSource,
     PairingClient,
@@ -40,19 +41,29 @@ from ilp import (
     address_from_device_id,
     advertisement_key,
     challenge_request,
+    client_join_keys,
     controller_key,
     device_id_from_address,
+    done_proof,
     format_account_id,
     format_device_id,
     format_setup_code,
+    home_join_keys,
+    is_done_proof,
+    is_join_proof,
+    join_proof,
     local_name,
     open_advertisement,
+    open_box,
+    open_keys,
     open_unpaired,
     parse_account_id,
     parse_challenge,
     parse_device_id,
     parse_error,
     parse_setup_code,
+    seal_box,
+    seal_keys,
     seen_proof,
     split,
 )
@@ -83,6 +94,7 @@ class Vectors:
             self.advertisements,
             self.seen,
             self.digest,
+            self.join,
             self.messages,
             self.frames,
             self.bad_frames,
@@ -205,6 +217,36 @@ class Vectors:
             same("digest", account_digest(accounts), entry["digest"])
             same("digest in any order", account_digest(reversed(accounts)), entry["digest"])
         return len(self._vectors["digest"])
+
+    def join(self) -> int:
+        join = self._vectors["join"]
+        id_, secret = unhex(join, "id"), unhex(join, "secret")
+        client = JoinKeyPair(unhex(join, "client_private"))
+        home = JoinKeyPair(unhex(join, "home_private"))
+        same("client_private", client.private, join["client_private"])
+        same("client_public", client.public, join["client_public"])
+        same("home_public", home.public, join["home_public"])
+        same("proof", join_proof(secret, id_, client.public), join["proof"])
+        same(
+            "proof is right", is_join_proof(secret, id_, client.public, unhex(join, "proof")), True
+        )
+        same("shared", client.shared(home.public), join["shared"])
+        same("shared at the home", home.shared(client.public), join["shared"])
+        keys = home_join_keys(home, client.public, secret, id_)
+        same("the client's keys", client_join_keys(client, home.public, secret, id_), keys)
+        same("key", keys.box, join["key"])
+        same("done_key", keys.done, join["done_key"])
+        same("update_key", keys.update, join["update_key"])
+        box, sealed = join["box"].encode(), unhex(join, "sealed")
+        same("sealed", seal_box(keys, id_, box), join["sealed"])
+        same("box", open_box(keys, id_, sealed), box)
+        same("done", done_proof(keys.done), join["done"])
+        same("done is right", is_done_proof(keys.done, unhex(join, "done")), True)
+        person, number = unhex(join, "update_person"), int(join["update_number"], 16)
+        update = unhex(join, "update_sealed")
+        changed = open_keys(keys.update, person, number, update)
+        same("update_sealed", seal_keys(keys.update, person, number, changed), update)
+        return 11
 
     def messages(self) -> int:
         part = self._vectors["messages"]

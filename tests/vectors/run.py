@@ -42,8 +42,7 @@ IMPLEMENTATIONS = (
         PYTHON,
         "client_vectors.py",
         {},
-        # Invitations come later.
-        frozenset({"join"}),
+        frozenset(),
     ),
     Implementation(
         "lock on CPython",
