@@ -1,0 +1,1 @@
+"""Remote access: this home's gateway on a remote access server (docs/ras.md)."""
