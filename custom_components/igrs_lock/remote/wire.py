@@ -293,6 +293,10 @@ class Reader:
             raise self._wrong(name, "shorter")
         return data
 
+    def value(self, name: str) -> Any:
+        """What stands there, unread; None if nothing does."""
+        return self._body.get(name)
+
     def child(self, name: str) -> Reader:
         """An object in this one."""
         return Reader(self._get(name), self._path(name))

@@ -1,0 +1,270 @@
+"""The server's HTTP interface, as far as a home calls it, and how its address is judged.
+
+The certificate is checked wherever there is TLS, by an own authority if the owner gave one. Without
+TLS only this machine itself is spoken to, or the app that the Supervisor named. No redirect is
+followed and no cookie kept: an address is what the owner said, and nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import ssl
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import aiohttp
+from homeassistant.helpers.aiohttp_client import async_create_clientsession
+from yarl import URL
+
+from .errors import CertificateWrong, NotAServer, Refused, Unreachable
+from .identity import enrolment
+from .wire import INT_MAX, MESSAGE_MAX, Malformed, Reader, Status, b64, loads
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from aiohttp.client_middlewares import ClientHandlerType
+    from homeassistant.core import HomeAssistant
+
+_TIMEOUT: Final = aiohttp.ClientTimeout(total=20, connect=10)
+_URL_MAX: Final = 300
+
+
+class BadAddress(Exception):  # noqa: N818  an input, not a fault
+    """An address that is not spoken to; `reason` is `invalid`, or `https` where TLS is missing."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class BadAuthority(Exception):  # noqa: N818  an input, not a fault
+    """A text that holds no certificate of an authority."""
+
+
+class _Redirected(aiohttp.ClientError):
+    """The server sent on to somewhere else."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerInfo:
+    """What a server says of itself to anybody. `public_url` is "" where it is unset or no address."""
+
+    name: str
+    version: str
+    key: bytes
+    time: int
+    public_url: str
+    reached: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolled:
+    """A new gateway's place."""
+
+    gateway: str
+    site: str
+    server_key: bytes
+    generation: int
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def read_address(text: str, *, local: bool = False) -> str:
+    """Return a server's address as it is stored, https where nothing else is said. BadAddress."""
+    text = text.strip()
+    if "://" not in text:
+        text = f"https://{text}"
+    url = _url(text)
+    if url is None or url.path not in ("", "/") or url.query_string:
+        raise BadAddress("invalid")
+    if url.scheme == "http" and not local and not is_loopback(url.host or ""):
+        raise BadAddress("https")
+    return str(url.origin())
+
+
+def read_public_url(text: str) -> str:
+    """Return the address at which people reach a server, "" if it is none that can stand in a link."""
+    url = _url(text)
+    if url is None or (url.scheme == "http" and not is_loopback(url.host or "")):
+        return ""
+    return text.rstrip("/")
+
+
+def _url(text: str) -> URL | None:
+    """Read an address of http or https without a name, a password or a fragment."""
+    if len(text) > _URL_MAX or not text.isascii() or not text.isprintable() or " " in text:
+        return None
+    try:
+        url = URL(text)
+        if url.scheme not in ("http", "https") or not url.host or not url.port:
+            return None
+    except ValueError:
+        return None
+    if url.user is not None or url.password is not None or "#" in text:
+        return None
+    return url
+
+
+def _context_of(ca: str) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_verify_locations(cadata=ca)
+    return context
+
+
+async def async_context(hass: HomeAssistant, ca: str | None) -> ssl.SSLContext | bool:
+    """Return aiohttp's `ssl` argument: the own authority alone, if there is one. BadAuthority."""
+    if ca is None:
+        return True
+    try:
+        return await hass.async_add_executor_job(_context_of, ca)
+    except (ssl.SSLError, ValueError) as err:
+        raise BadAuthority from err
+
+
+async def _no_redirect(
+    request: aiohttp.ClientRequest, handler: ClientHandlerType
+) -> aiohttp.ClientResponse:
+    response = await handler(request)
+    if 300 <= response.status < 400:
+        response.close()
+        raise _Redirected
+    return response
+
+
+@contextlib.asynccontextmanager
+async def async_session(hass: HomeAssistant) -> AsyncIterator[aiohttp.ClientSession]:
+    """Lend a session that follows no redirect and keeps no cookie; its errors come as RemoteError."""
+    session = async_create_clientsession(
+        hass, auto_cleanup=False, cookie_jar=aiohttp.DummyCookieJar(), middlewares=(_no_redirect,)
+    )
+    try:
+        yield session
+    except (aiohttp.ClientSSLError, ssl.SSLError) as err:
+        raise CertificateWrong from err
+    except (_Redirected, aiohttp.ClientResponseError, aiohttp.ClientPayloadError) as err:
+        raise NotAServer from err
+    except (aiohttp.ClientError, OSError, TimeoutError) as err:
+        raise Unreachable from err
+    finally:
+        session.detach()
+
+
+class RasHttp:
+    """Calls of one server. Every call raises Refused, Unreachable, CertificateWrong, NotAServer."""
+
+    def __init__(self, hass: HomeAssistant, url: str, ca: str | None = None) -> None:
+        """Prepare; the address was read by `read_address`."""
+        self._hass = hass
+        self._url = url
+        self._ca = ca
+        self._ssl: ssl.SSLContext | bool | None = None
+
+    async def server_info(self) -> ServerInfo:
+        """Ask who the server is."""
+        data = await self._call("GET", "/api/v1/server")
+        with _answers():
+            read = Reader(data)
+            return ServerInfo(
+                name=read.text("name", 100),
+                version=read.text("version", 40),
+                key=read.binary("key", 32),
+                time=read.integer("time"),
+                public_url=read_public_url(read.text("public_url", _URL_MAX, default="")),
+                reached=read.flag("reached", default=False),
+            )
+
+    async def enrol(self, code: str, server_key: bytes, private_key: bytes) -> Enrolled:
+        """Redeem an enrolment code at the server whose key the owner compared.
+
+        WrongCode before anything is sent. NotAServer if it answers under another key.
+        """
+        body = enrolment(code, server_key, private_key)
+        data = await self._call("POST", "/api/v1/gateways", body)
+        with _answers():
+            read = Reader(data)
+            enrolled = Enrolled(
+                gateway=read.hex_id("gateway"),
+                site=read.hex_id("site"),
+                server_key=read.binary("server_key", 32),
+                generation=read.integer("generation", 0, INT_MAX),
+            )
+        if enrolled.server_key != server_key:
+            raise NotAServer
+        return enrolled
+
+    async def register_lock(
+        self, token: str, device: str, capabilities: int, advertisement: bytes
+    ) -> None:
+        """Register a lock (7.4); the server asks this home whether the advertisement is authentic."""
+        body = {
+            "device": device,
+            "capabilities": capabilities,
+            "advertisement": b64(advertisement),
+        }
+        await self._call("POST", "/api/v1/locks", body, token)
+
+    async def remove_lock(self, token: str, device: str) -> None:
+        """Remove a lock (7.5)."""
+        await self._call("DELETE", f"/api/v1/locks/{device}", token=token)
+
+    async def _call(
+        self, method: str, path: str, body: dict[str, Any] | None = None, token: str = ""
+    ) -> Any:
+        """Call; return `data`."""
+        if self._ssl is None:
+            try:
+                self._ssl = await async_context(self._hass, self._ca)
+            except BadAuthority as err:
+                raise CertificateWrong from err
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        async with (
+            async_session(self._hass) as session,
+            session.request(
+                method,
+                self._url + path,
+                json=body,
+                headers=headers,
+                ssl=self._ssl,
+                timeout=_TIMEOUT,
+                allow_redirects=False,
+            ) as response,
+        ):
+            raw = await _bounded(response)
+        with _answers():
+            read = Reader(loads(raw.decode("utf-8", "strict")))
+            status = read.integer("status", 0, 1000)
+            message = read.text("message", 500, default="")
+            data = read.value("data")
+        if status != Status.DONE:
+            raise Refused(Status.of(status), message)
+        return data
+
+
+async def _bounded(response: aiohttp.ClientResponse) -> bytes:
+    """Read a body that keeps to the interface's size. NotAServer."""
+    raw = bytearray()
+    async for chunk in response.content.iter_chunked(16 * 1024):
+        raw += chunk
+        if len(raw) > MESSAGE_MAX:
+            raise NotAServer
+    return bytes(raw)
+
+
+@contextlib.contextmanager
+def _answers() -> Iterator[None]:
+    """Take an answer that does not keep to the interface for somebody else's."""
+    try:
+        yield
+    except (Malformed, UnicodeDecodeError) as err:
+        raise NotAServer from err
