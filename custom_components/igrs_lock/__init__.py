@@ -1,7 +1,8 @@
 """IGRS Lock: locks that speak the ILP1 profile of ISO/IEC 14543-5-104, over Bluetooth.
 
-Entries are of two kinds: one for each lock, and one for the people who may use them. Dependencies
-go one way: platforms, home, coordinator, client, link; all of them use `ilp`.
+Entries are of three kinds: one for each lock, one for the people who may use them, and one for each
+remote access server. Dependencies go one way: platforms, remote, home, coordinator, client, link; all
+of them use `ilp`.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from homeassistant.helpers import config_validation as cv
 from .actions import async_setup_actions
 from .const import CONF_LOCK_KEY, DOMAIN
 from .coordinator import IgrsLockConfigEntry, IgrsLockCoordinator
-from .home import async_get_home, is_people
+from .home import async_get_home, is_people, is_server
 from .naming import async_follow_name
 from .people import async_make_people, async_setup_people, async_unload_people
+from .remote.entry import async_remove_server, async_setup_server, async_unload_server
 from .store import async_get_memory, async_get_pairings
 from .takeover import async_forget_lock
 
@@ -44,9 +46,11 @@ async def async_setup(hass: HomeAssistant, _config: ConfigType) -> bool:
 
 
 async def async_setup_entry(hass: HomeAssistant, entry: ConfigEntry[Any]) -> bool:
-    """Set up an entry of either kind."""
+    """Set up an entry of any kind."""
     if is_people(entry):
         return await async_setup_people(hass, entry)
+    if is_server(entry):
+        return await async_setup_server(hass, entry)
     return await _async_setup_lock(hass, entry)
 
 
@@ -75,6 +79,8 @@ async def async_unload_entry(hass: HomeAssistant, entry: ConfigEntry[Any]) -> bo
     """Unload an entry; of a lock let go of the connection."""
     if is_people(entry):
         return await async_unload_people(hass, entry)
+    if is_server(entry):
+        return await async_unload_server(hass, entry)
     unloaded = await hass.config_entries.async_unload_platforms(entry, PLATFORMS)
     if unloaded:
         await cast("IgrsLockConfigEntry", entry).runtime_data.client.async_close()
@@ -82,7 +88,10 @@ async def async_unload_entry(hass: HomeAssistant, entry: ConfigEntry[Any]) -> bo
 
 
 async def async_remove_entry(hass: HomeAssistant, entry: ConfigEntry[Any]) -> None:
-    """Forget a lock. The lock itself stays paired unless it was released before."""
+    """Forget a lock or a server. A lock itself stays paired unless it was released before."""
+    if is_server(entry):
+        await async_remove_server(hass, entry)
+        return
     if entry.unique_id is None or is_people(entry):
         return
     await async_forget_lock(hass, entry.unique_id, entry.data[CONF_ADDRESS])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, override
+from typing import TYPE_CHECKING, Final, cast, override
 
 from homeassistant.components.binary_sensor import (
     BinarySensorEntity,
@@ -14,7 +14,9 @@ from homeassistant.const import EntityCategory
 from homeassistant.core import callback
 
 from .entity import IgrsLockEntity
+from .home import is_server
 from .ilp import Capability, Door
+from .remote.binary_sensor import async_add_binary_sensors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
     from .coordinator import IgrsLockConfigEntry
+    from .remote.gateway import ServerConfigEntry
     from .state import LockState
     from .watch import Watch
 
@@ -86,10 +89,13 @@ async def async_setup_entry(
     entry: IgrsLockConfigEntry,
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
-    """Add the binary sensors, the door's where there is a sensor.
+    """Add the binary sensors of a lock, the door's where there is a sensor, or that of a server.
 
     The capabilities were read without authentication, so an advertised door counts too.
     """
+    if is_server(entry):
+        async_add_binary_sensors(cast("ServerConfigEntry", entry), async_add_entities)
+        return
     coordinator = entry.runtime_data
     async_add_entities(IgrsLockBinarySensor(coordinator, state) for state in STATES)
     if Capability.AUTO_LOCK in coordinator.capabilities:

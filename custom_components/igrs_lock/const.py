@@ -18,7 +18,23 @@ CONF_SETUP_CODE: Final = "setup_code"
 # Kinds of config entries: a lock's has no type.
 CONF_TYPE: Final = "type"
 TYPE_PEOPLE: Final = "people"
+TYPE_SERVER: Final = "server"
 SUBENTRY_PERSON: Final = "person"
+
+# Config entry data of a remote access server, and its option.
+CONF_APP: Final = "app"
+"""Name, slug and UUID of the app's discovery; None for a server that was typed in."""
+CONF_CA: Final = "ca"
+"""PEM of the own certificate authority; None for the usual ones."""
+CONF_GATEWAY: Final = "gateway"
+CONF_LOCAL: Final = "local"
+"""Whether it is an app on this machine: without TLS, over the Supervisor's own network."""
+CONF_PRIVATE_KEY: Final = "private_key"
+CONF_SERVER_KEY: Final = "server_key"
+CONF_SITE: Final = "site"
+CONF_URL: Final = "url"
+CONF_LOCKS: Final = "locks"
+"""Device identifiers of the locks that are reachable over the server."""
 
 # Config entry options of a lock.
 CONF_ALWAYS_CONNECTED: Final = "always_connected"

@@ -1,4 +1,4 @@
-"""The home: joins the locks' entries and the People entry, in whatever order they are set up.
+"""The home: joins the entries of locks, people and servers, in whatever order they are set up.
 
 One for all entries of this integration. A lock's coordinator comes and goes with its entry; people
 are read from the entry itself, whether it is loaded or not.
@@ -16,7 +16,14 @@ from homeassistant.helpers.singleton import singleton
 from homeassistant.util.hass_dict import HassKey
 
 from .access import AccessState, PinState
-from .const import CONF_CAPABILITIES, CONF_TYPE, DOMAIN, SUBENTRY_PERSON, TYPE_PEOPLE
+from .const import (
+    CONF_CAPABILITIES,
+    CONF_TYPE,
+    DOMAIN,
+    SUBENTRY_PERSON,
+    TYPE_PEOPLE,
+    TYPE_SERVER,
+)
 from .errors import OperationError
 from .ilp import USES_KEEP, Capability, IlpError
 from .ledger import Ledger
@@ -32,6 +39,7 @@ if TYPE_CHECKING:
 
     from .access import Access
     from .coordinator import IgrsLockConfigEntry, IgrsLockCoordinator
+    from .remote.gateway import Gateway
     from .session import Identity
 
 _LOGGER = logging.getLogger(__name__)
@@ -46,6 +54,11 @@ _PROBLEMS: Final = (AccessState.QUESTION, AccessState.FULL, AccessState.FAILED)
 def is_people(entry: ConfigEntry[Any]) -> bool:
     """Whether an entry of this integration is the People entry."""
     return entry.data.get(CONF_TYPE) == TYPE_PEOPLE
+
+
+def is_server(entry: ConfigEntry[Any]) -> bool:
+    """Whether an entry of this integration is a remote access server's."""
+    return entry.data.get(CONF_TYPE) == TYPE_SERVER
 
 
 def is_lock(entry: ConfigEntry[Any]) -> bool:
@@ -92,6 +105,8 @@ class Home:
         self.ledger = ledger
         self.coordinators: dict[str, IgrsLockCoordinator] = {}
         """Coordinators of the loaded lock entries by device identifier."""
+        self.gateways: dict[str, Gateway] = {}
+        """The loaded remote access servers by entry ID."""
         self.taken: dict[str, set[str]] = {}
         """People whose list was seen without a lock, by device identifier."""
         self._new_pins: dict[str, str] = {}

@@ -84,6 +84,11 @@ async def async_check_settings(
     home: Home, coordinator: IgrsLockCoordinator, context: Context | None
 ) -> None:
     """NotAllowedError when a user may not change how a lock works: that is no person's right."""
+    await async_check_owner(home, coordinator.config_entry.title, context)
+
+
+async def async_check_owner(home: Home, name: str, context: Context | None) -> None:
+    """NotAllowedError when a user is a person, or was one, and no administrator."""
     user_id = None if context is None else context.user_id
     if user_id is None:
         return
@@ -92,8 +97,8 @@ async def async_check_settings(
         home, user_id
     ):
         return
-    name = await _async_name(home, user_id) if person is None else person.name
-    raise NotAllowedError(coordinator.config_entry.title, person=name)
+    who = await _async_name(home, user_id) if person is None else person.name
+    raise NotAllowedError(name, person=who)
 
 
 async def async_is_nobody(home: Home, user_id: str) -> bool:

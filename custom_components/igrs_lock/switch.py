@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, override
+from typing import TYPE_CHECKING, Any, Final, cast, override
 
 from homeassistant.components.switch import SwitchEntity, SwitchEntityDescription
 from homeassistant.const import EntityCategory
 
 from .const import CONF_ALWAYS_CONNECTED
 from .entity import IgrsLockEntity, IgrsLockOptionEntity
+from .home import is_server
 from .ilp import Option
+from .remote.switch import async_add_switches
 
 if TYPE_CHECKING:
     from homeassistant.core import HomeAssistant
     from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
     from .coordinator import IgrsLockConfigEntry
+    from .remote.gateway import ServerConfigEntry
 
 PARALLEL_UPDATES = 1
 
@@ -40,7 +43,10 @@ async def async_setup_entry(
     entry: IgrsLockConfigEntry,
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
-    """Add the switches."""
+    """Add the switches of a lock, or that of a server."""
+    if is_server(entry):
+        async_add_switches(cast("ServerConfigEntry", entry), async_add_entities)
+        return
     coordinator = entry.runtime_data
     async_add_entities(
         IgrsLockSwitch(coordinator, description, option)
