@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from homeassistant.core import HomeAssistant, callback
 
+from .carrier import Carrier
 from .const import ANSWER_TIMEOUT
 from .errors import (
     AccessGoneError,
@@ -94,7 +95,9 @@ class LockClient:
         self._device_id = device_id
         self._controller = Identity.controller(key)
         self.name = name
-        self.on_event: Callable[[StateEvent], None] = _ignore_event
+        self.on_event: Callable[[StateEvent], None] = _ignore
+        self.on_session_end: Callable[[], None] = _ignore
+        """Told when the lock cannot tell a change by a sealed event any more."""
         self.clock_off = False
         """Whether the last answer's time was missing or more than 2 s off."""
         self.timing: Timing | None = None
@@ -108,6 +111,8 @@ class LockClient:
         self._inbox: asyncio.Queue[Reply | LockError | LinkLostError | bytes] = asyncio.Queue()
         self.held = HeldLink(hass, address, name, self._lock, self._received, self._ended)
         """The connection."""
+        self.carrier = Carrier(self.held, self._lock, self._counted, self._sessions_over)
+        """Who else's sessions travel on it: relays."""
         if link is not None:
             self.held.use(link)
 
@@ -179,6 +184,7 @@ class LockClient:
     @asynccontextmanager
     async def suspended(self) -> AsyncGenerator[None]:
         """Let go of the lock and ask it nothing meanwhile; what was under way ends first."""
+        self.carrier.give_way()
         async with self._lock:
             self.held.cancel_idle()
             await self.held.drop()
@@ -186,6 +192,7 @@ class LockClient:
 
     async def async_disconnect(self) -> None:
         """End the connection; the next request makes a new one."""
+        self.carrier.give_way()
         self.held.cancel_idle()
         self._inbox.put_nowait(LinkLostError("the connection was ended here"))
         await self.held.drop()
@@ -299,7 +306,7 @@ class LockClient:
                         raise err
         self._timing.answered = self._timing.elapsed()
         if call.identity.is_person and any(reply.result in _ENDING for reply in replies):
-            self._sessions.clear()
+            self._sessions_over()
         return replies
 
     def _refusal(self, err: LockError, identity: Identity) -> OperationError:
@@ -326,14 +333,22 @@ class LockClient:
 
     @callback
     def _ended(self, lost: bool) -> None:
-        self._sessions.clear()
+        self._sessions_over()
+        self.carrier.link_ended()
         if lost:
             self._inbox.put_nowait(LinkLostError("the link was lost"))
+
+    @callback
+    def _sessions_over(self) -> None:
+        self._sessions.clear()
+        self.on_session_end()
 
     # --- what comes in --------------------------------------------------------------------------
 
     @callback
     def _received(self, message: bytes) -> None:
+        if self.carrier.received(message):
+            return
         try:
             match message_kind(message):
                 case Kind.SEALED:
@@ -377,8 +392,12 @@ class LockClient:
 
     @callback
     def _written(self) -> None:
-        self.writes += 1
+        self._counted()
         self._timing.written = self._timing.elapsed()
+
+    @callback
+    def _counted(self) -> None:
+        self.writes += 1
 
     @property
     def _timing(self) -> Timing:
@@ -388,5 +407,5 @@ class LockClient:
 
 
 @callback
-def _ignore_event(_event: StateEvent) -> None:
-    """Do nothing with an event."""
+def _ignore(_event: StateEvent | None = None) -> None:
+    """Do nothing with an event or an end."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,6 @@ from .errors import NoAnswerError
 from .link import Link
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable, Generator
 
 
@@ -41,12 +41,32 @@ class HeldLink:
         self._received = received
         self._ended = ended
         self._holders = 0
+        self._wanting = 0
+        self._connecting: asyncio.Task[Link] | None = None
         self._closed = False
         self._idle_timer: asyncio.TimerHandle | None = None
 
     async def connect(self) -> Link:
-        """Connect; kin of OperationError."""
+        """Connect, or wait for the connection that is being made already; kin of OperationError.
+
+        It is made for whoever wants it: a relay that has to give way has not cost the person here
+        the time that it connected.
+        """
         self._check_open()
+        if self._connecting is None or self._connecting.done():
+            self._connecting = self._hass.async_create_background_task(
+                self._async_connect(), f"{self.name} connecting", eager_start=True
+            )
+            self._connecting.add_done_callback(self._connected)
+        connecting = self._connecting
+        self._wanting += 1
+        try:
+            return await asyncio.shield(connecting)
+        finally:
+            self._wanting -= 1
+            self._cancel_unwanted()
+
+    async def _async_connect(self) -> Link:
         link = await Link.connect(self._hass, self._address, self.name)
         try:
             self._check_open()
@@ -55,6 +75,22 @@ class HeldLink:
             raise
         self.use(link)
         return link
+
+    @callback
+    def _connected(self, task: asyncio.Task[Link]) -> None:
+        if self._connecting is task:
+            self._connecting = None
+        if not task.cancelled():
+            task.exception()  # whoever waits for it is told
+        if not self._wanting and not self._busy.locked():
+            self.arm_idle()
+
+    @callback
+    def _cancel_unwanted(self) -> None:
+        """Connect no further if nobody wants it any more."""
+        if self._connecting is not None and not self._wanting and not self._holders:
+            self._connecting.cancel()
+            self._connecting = None
 
     def _check_open(self) -> None:
         """NoAnswerError once it was closed, which may happen while it connects."""
@@ -95,6 +131,7 @@ class HeldLink:
             yield
         finally:
             self._holders -= 1
+            self._cancel_unwanted()
             if not self._busy.locked():
                 self.arm_idle()
 

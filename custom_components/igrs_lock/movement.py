@@ -1,7 +1,9 @@
 """The end of a movement that this home asked for."""
 
+from __future__ import annotations
+
 import asyncio
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from .errors import (
     BatteryLowError,
@@ -12,7 +14,12 @@ from .errors import (
     RefusedError,
     UnconfirmedError,
 )
-from .ilp import COUNTER_MAX, Advertisement, Bolt, Event, Operation, Result, StateEvent, Status
+from .ilp import COUNTER_MAX, Bolt, Event, Operation, Result
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .ilp import Advertisement, StateEvent, Status
 
 _OUTCOMES: Final = {
     Event.LOCKED: Bolt.LOCKED,
@@ -41,30 +48,48 @@ _REFUSALS: Final[dict[Result, type[OperationError]]] = {
 
 
 class Movement:
-    """Waits for the sealed event, or the authentic advertisement, that ends an operation.
+    """Waits for what ends an operation: the sealed event, or, without a session, an advertisement.
+
+    Whoever may follow the lock's state has the key of its advertisements and could forge one, so
+    while a session is `alive` only the event counts. What was advertised is kept until the link is
+    lost: then the lock cannot tell otherwise.
 
     Both may come before the answer that the lock accepted the operation, and both may still tell
     of an earlier movement, a jam just now above all: what counts has a higher counter than the answer,
     since the record of an end moves the counter on.
     """
 
-    def __init__(self, operation: Operation, name: str) -> None:
+    def __init__(self, operation: Operation, name: str, alive: Callable[[], bool]) -> None:
         self.operation = operation
         self._name = name
+        self._alive = alive
         self._early: list[tuple[int, Bolt]] = []
+        self._advertised: tuple[int, Bolt] | None = None
         self._accepted_at: int | None = None
         self._end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def take_event(self, event: StateEvent) -> None:
         """Take a sealed event."""
-        if (outcome := _OUTCOMES.get(event.event)) is not None:
+        if (outcome := _OUTCOMES.get(event.event)) is None:
+            return
+        if self._accepted_at is None:
+            self._early.append((event.counter, outcome))
+        else:
             self._take(event.counter, outcome)
 
     def take_advertisement(self, advertisement: Advertisement) -> None:
         """Take an authentic advertisement; a bolt elsewhere may not have started yet."""
         bolt = advertisement.bolt
         if bolt is Bolt.JAMMED or bolt in _WANTED[self.operation]:
-            self._take(advertisement.counter, bolt)
+            self._advertised = (advertisement.counter, bolt)
+        else:
+            self._advertised = None
+        self.link_changed()
+
+    def link_changed(self) -> None:
+        """Take what was advertised for the end, if no session is there to tell it."""
+        if self._advertised is not None and self._accepted_at is not None and not self._alive():
+            self._take(*self._advertised)
 
     def accepted(self, counter: int, bolt: Bolt) -> None:
         """Note counter and bolt of the answer that the bolt moves.
@@ -76,6 +101,7 @@ class Movement:
             self._end.set_result(None)
         for early in self._early:
             self._take(*early)
+        self.link_changed()
 
     def abandon(self) -> None:
         """Wait no longer: nobody listens to the lock any more."""
@@ -87,12 +113,9 @@ class Movement:
         await self._end
 
     def _take(self, counter: int, bolt: Bolt) -> None:
-        if self._accepted_at is None:
-            self._early.append((counter, bolt))
-        elif (
-            # At the end of its range the counter stays.
-            counter > self._accepted_at or counter == COUNTER_MAX
-        ) and not self._end.done():
+        # At the end of its range the counter stays.
+        newer = counter == COUNTER_MAX or counter > (self._accepted_at or 0)
+        if newer and not self._end.done():
             if bolt in _WANTED[self.operation]:
                 self._end.set_result(None)
             elif (failure := self._failure(bolt)) is not None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from homeassistant.config_entries import SOURCE_REAUTH
 from homeassistant.core import callback
 
+from .carrier import KEPT_WAITING
 from .client import always
 from .const import AUTHENTICATION_FAILURES, MOVEMENT_TIMEOUT, QUEUE_MAX_AGE, REPEAT_MAX_AGE
 from .errors import (
@@ -57,6 +58,9 @@ class Operator:
         self._people = 0
         self._calm = asyncio.Event()
         self._calm.set()
+        coordinator.client.on_session_end = self._session_ended
+        coordinator.client.carrier.hindered = self._relays_hindered
+        coordinator.client.carrier.job_waits = self._job_waits
 
     @asynccontextmanager
     async def hold(self) -> AsyncGenerator[None]:
@@ -147,15 +151,19 @@ class Operator:
         OperationError; whatever happens, the state shown is what the lock said, or unknown when
         nobody can tell what came of it.
         """
+        client = self._coordinator.client
         self._people += 1
         self._calm.clear()
         try:
-            async with self._operating:
-                await self._async_operate(operation, identity, asked_at)
+            with client.held.hold():  # also what a relay has begun to connect
+                client.carrier.give_way()
+                async with self._operating:
+                    await self._async_operate(operation, identity, asked_at)
         finally:
             self._people -= 1
             if not self._people:
                 self._calm.set()
+                client.carrier.async_next()
         self._coordinator.sync.async_reached()
 
     async def _async_operate(
@@ -165,7 +173,9 @@ class Operator:
         check_still(coordinator.home, coordinator, identity)
         name = coordinator.config_entry.title
         coordinator.doubt.async_give_way()
-        self.movement = movement = Movement(operation, name)
+        self.movement = movement = Movement(
+            operation, name, lambda: coordinator.client.session_alive
+        )
         coordinator.async_update_listeners()
         changes = coordinator.changes
 
@@ -186,23 +196,22 @@ class Operator:
             return operation is Operation.LOCK or time.monotonic() - asked_at <= QUEUE_MAX_AGE
 
         try:
-            async with self.hold():
-                (reply,) = await self._async_counting(
-                    (requests.operate(operation),), may_repeat, still_wanted, identity
-                )
-                try:
-                    status = Status.of(reply)
-                except IlpError as err:
-                    raise UnconfirmedError(name) from err
-                self._check_person(status, identity)
-                coordinator.async_answered(status)
-                if moves(status, operation):
-                    movement.accepted(status.counter, status.bolt)
-                    async with asyncio.timeout(MOVEMENT_TIMEOUT):
-                        await movement.ended()
-                elif status.result is not Result.DONE:
-                    raise refusal(status.result, name)
-                coordinator.client.confirmed()
+            (reply,) = await self._async_counting(
+                (requests.operate(operation),), may_repeat, still_wanted, identity
+            )
+            try:
+                status = Status.of(reply)
+            except IlpError as err:
+                raise UnconfirmedError(name) from err
+            self._check_person(status, identity)
+            coordinator.async_answered(status)
+            if moves(status, operation):
+                movement.accepted(status.counter, status.bolt)
+                async with asyncio.timeout(MOVEMENT_TIMEOUT):
+                    await movement.ended()
+            elif status.result is not Result.DONE:
+                raise refusal(status.result, name)
+            coordinator.client.confirmed()
         except TimeoutError as err:
             raise UnconfirmedError(name) from err
         finally:
@@ -226,6 +235,25 @@ class Operator:
             coordinator.async_answered(status)
         coordinator.sync.nudge(Job.ACCOUNTS)
         raise error(coordinator.config_entry.title, person=identity.name)
+
+    @callback
+    def _session_ended(self) -> None:
+        if self.movement is not None:
+            self.movement.link_changed()
+
+    def _relays_hindered(self) -> bool:
+        """Whether relays have to wait: for people here, and for jobs that waited for them."""
+        if self._people:
+            return True
+        coordinator = self._coordinator
+        if not coordinator.sync.running:
+            return False
+        # Somebody is being removed, or relays one after another left no room for anything else.
+        doomed = bool(coordinator.accounts.ledger.doomed)
+        return doomed or coordinator.client.carrier.kept_waiting >= KEPT_WAITING
+
+    def _job_waits(self) -> bool:
+        return self._coordinator.sync.running
 
     @callback
     def abandon(self) -> None:

@@ -204,6 +204,7 @@ class Sync:
     @callback
     def _worked(self, _task: asyncio.Task[None]) -> None:
         self._go_on()
+        self._coordinator.client.carrier.async_next()
 
     @callback
     def _disarm(self) -> None:

@@ -1,7 +1,5 @@
 """What ends a movement, in whatever order its signs arrive."""
 
-import asyncio
-
 import pytest
 
 from custom_components.igrs_lock.errors import JammedError, OperationError, UnconfirmedError
@@ -39,18 +37,26 @@ def advertisement(bolt: Bolt, counter: int) -> Advertisement:
     )
 
 
+def alive() -> bool:
+    """The lock can tell by a sealed event."""
+    return True
+
+
+def lost() -> bool:
+    """The link is gone."""
+    return False
+
+
 async def ended(movement: Movement) -> bool:
     """Whether it has ended well; raises what it ended with otherwise."""
-    try:
-        async with asyncio.timeout(0):
-            await movement.ended()
-    except TimeoutError:
+    if not movement._end.done():
         return False
+    await movement.ended()
     return True
 
 
 async def test_an_event_before_the_answer_counts_when_it_is_not_older() -> None:
-    movement = Movement(Operation.UNLOCK, "lock")
+    movement = Movement(Operation.UNLOCK, "lock", alive)
     movement.take_event(event(Event.LOCKED, 4))  # the end of an earlier movement
     movement.take_event(event(Event.UNLOCKED, 6))
     movement.accepted(5, Bolt.UNLOCKING)
@@ -60,7 +66,7 @@ async def test_an_event_before_the_answer_counts_when_it_is_not_older() -> None:
 
 
 async def test_an_advertisement_of_where_the_bolt_was_ends_nothing() -> None:
-    movement = Movement(Operation.LOCK, "lock")
+    movement = Movement(Operation.LOCK, "lock", alive)
     movement.accepted(5, Bolt.UNLOCKING)
     movement.take_advertisement(advertisement(Bolt.UNLOCKED, 5))
     movement.take_advertisement(advertisement(Bolt.LOCKING, 6))
@@ -69,10 +75,36 @@ async def test_an_advertisement_of_where_the_bolt_was_ends_nothing() -> None:
     assert not await ended(movement)
 
 
-async def test_an_advertisement_ends_it_where_it_was_wanted() -> None:
-    movement = Movement(Operation.LOCK, "lock")
+async def test_without_a_session_an_advertisement_ends_it_where_it_was_wanted() -> None:
+    movement = Movement(Operation.LOCK, "lock", lost)
     movement.accepted(5, Bolt.UNLOCKING)
     movement.take_advertisement(advertisement(Bolt.LOCKED, 7))
+    assert await ended(movement)
+
+
+@pytest.mark.parametrize("bolt", [Bolt.LOCKED, Bolt.JAMMED])
+async def test_case_48_who_has_the_advertisement_key_ends_nothing_while_a_session_could_tell(
+    bolt: Bolt,
+) -> None:
+    sessions = ["ours"]
+    movement = Movement(Operation.LOCK, "lock", lambda: bool(sessions))
+    movement.take_advertisement(advertisement(bolt, 6))
+    movement.accepted(5, Bolt.UNLOCKING)
+    movement.take_advertisement(advertisement(bolt, 7))
+    movement.link_changed()
+    assert not await ended(movement)
+    movement.take_event(event(Event.LOCKED, 8))
+    assert await ended(movement)
+
+
+async def test_what_was_advertised_before_the_link_was_lost_is_looked_at_then() -> None:
+    """A lock that stands still advertises the same again, which is no news to anybody."""
+    sessions = ["ours"]
+    movement = Movement(Operation.LOCK, "lock", lambda: bool(sessions))
+    movement.accepted(5, Bolt.UNLOCKING)
+    movement.take_advertisement(advertisement(Bolt.LOCKED, 7))
+    sessions.clear()
+    movement.link_changed()
     assert await ended(movement)
 
 
@@ -88,7 +120,7 @@ async def test_an_advertisement_ends_it_where_it_was_wanted() -> None:
 async def test_an_event_elsewhere_fails_it(
     operation: Operation, kind: Event, error: type[OperationError]
 ) -> None:
-    movement = Movement(operation, "lock")
+    movement = Movement(operation, "lock", alive)
     movement.accepted(5, Bolt.UNLOCKING)
     movement.take_event(event(kind, 6))
     with pytest.raises(error):
@@ -96,7 +128,7 @@ async def test_an_event_elsewhere_fails_it(
 
 
 async def test_unlocked_is_on_the_way_to_open() -> None:
-    movement = Movement(Operation.OPEN, "lock")
+    movement = Movement(Operation.OPEN, "lock", alive)
     movement.accepted(5, Bolt.UNLOCKING)
     movement.take_event(event(Event.UNLOCKED, 6))
     movement.take_event(event(Event.OPENED, 7))
@@ -104,7 +136,7 @@ async def test_unlocked_is_on_the_way_to_open() -> None:
 
 
 async def test_open_is_more_than_unlocked() -> None:
-    movement = Movement(Operation.UNLOCK, "lock")
+    movement = Movement(Operation.UNLOCK, "lock", alive)
     movement.accepted(5, Bolt.UNLOCKING)
     movement.take_event(event(Event.OPENED, 6))
     assert await ended(movement)
@@ -141,7 +173,7 @@ async def test_a_link_that_was_never_made_says_so() -> None:
 
 async def test_the_jam_before_is_not_this_movements_end() -> None:
     """Tried again at once: what still tells of the first attempt has the answer's counter at most."""
-    movement = Movement(Operation.UNLOCK, "lock")
+    movement = Movement(Operation.UNLOCK, "lock", alive)
     movement.take_advertisement(advertisement(Bolt.JAMMED, 5))
     movement.accepted(5, Bolt.UNLOCKING)
     movement.take_event(event(Event.JAMMED, 5))
@@ -150,6 +182,6 @@ async def test_the_jam_before_is_not_this_movements_end() -> None:
 
 
 async def test_a_bolt_that_is_there_with_the_answer_has_ended_its_movement() -> None:
-    movement = Movement(Operation.UNLOCK, "lock")
+    movement = Movement(Operation.UNLOCK, "lock", alive)
     movement.accepted(5, Bolt.UNLOCKED)
     assert await ended(movement)

@@ -187,14 +187,14 @@ class ClientSession:
 
 
 class SessionVerifier:
-    """Checks the messages of somebody else's session before they are carried to the lock.
+    """Checks the messages of somebody else's session before they are carried to the lock, or from it.
 
     The gateway holds the lock key, so it can refuse what the lock would refuse (ILP1 section 6).
     `key` is the key of the account that holds `slot`; `lock_nonce` a nonce that the client was
     given.
     """
 
-    __slots__ = ("_device_id", "_key", "_lock_nonce", "_opener", "slot", "source")
+    __slots__ = ("_answers", "_device_id", "_key", "_lock_nonce", "_opener", "slot", "source")
 
     def __init__(
         self, key: bytes, device_id: bytes, slot: int, source: NonceSource, lock_nonce: bytes
@@ -207,6 +207,7 @@ class SessionVerifier:
         self.slot = slot
         self.source = NonceSource.parse(source)
         self._opener: _Opener | None = None
+        self._answers: _Opener | None = None
 
     def open(self, message: bytes) -> list[Frame]:
         """Return the frames of a right SESSION_OPEN; it starts the session anew.
@@ -228,6 +229,7 @@ class SessionVerifier:
         opener = _Opener(keys, keys.iv_to_lock, DIRECTION_TO_LOCK)
         frames = opener.open(_checked_length(message)[_OPEN_HEAD:])
         self._opener = opener
+        self._answers = _Opener(keys, keys.iv_from_lock, DIRECTION_FROM_LOCK)
         return frames
 
     def receive(self, message: bytes) -> list[Frame]:
@@ -235,6 +237,15 @@ class SessionVerifier:
         if self._opener is None:
             raise SessionError("the session is not open")
         return self._opener.open(_sealed_body(message))
+
+    def answered(self, message: bytes) -> list[Frame]:
+        """Return the frames of a SEALED message from the lock; SessionError before `open`.
+
+        AuthenticationError: it is another session's, and this one is as it was.
+        """
+        if self._answers is None:
+            raise SessionError("the session is not open")
+        return self._answers.open(_sealed_body(message))
 
 
 class SessionClock:

@@ -61,6 +61,11 @@ class AdvertisementTracker:
         self.set_epoch(epoch)
 
     @property
+    def data(self) -> bytes | None:
+        """The 10 bytes of `advertisement` as they were sent."""
+        return self._data
+
+    @property
     def exhausted(self) -> bool:
         """Whether the counter reached its end: the lock has to be paired anew."""
         return self.counter == COUNTER_MAX
@@ -109,6 +114,21 @@ class AdvertisementTracker:
         self.heard_at = self.advanced_at = now
         self._behind_since = None
         return advertisement
+
+    def authentic(self, data: bytes) -> bool:
+        """Tell whether 10 bytes have a right tag, of this epoch or the next; nothing moves by it."""
+        for reader in (self._reader, self._next_reader):
+            if reader is not None:
+                try:
+                    reader.open(data)
+                except AuthenticationError, MalformedError:
+                    continue
+                return True
+        return False
+
+    def seen_key(self) -> bytes:
+        """Return the advertisement key of the epoch: what proves to a client when it was seen."""
+        return advertisement_key(self._lock_key, self.epoch)
 
     def adopt(self, counter: int, now: float) -> None:
         """Take the counter of an authenticated answer or event, up or down."""
