@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from .accounts import AccountKeeper
     from .home import Home
-    from .ledger_lock import Question
+    from .ledger_lock import Doomed, LockLedger, Question
 
 ISSUE_DRIFT: Final = "drift"
 ISSUE_PEOPLE_GONE: Final = "people_gone"
@@ -63,7 +63,11 @@ def async_update_away_issues(hass: HomeAssistant, home: Home, device_id: str) ->
         f"{ISSUE_REMOVAL_PENDING}_{device_id}_{doomed.person_id}": {
             "is_fixable": False,
             "severity": ir.IssueSeverity.WARNING,
-            "translation_key": f"{ISSUE_REMOVAL_PENDING}_not_loaded",
+            "translation_key": (
+                f"{ISSUE_REMOVAL_PENDING}_not_loaded"
+                if home.ledger.lock(device_id).replaced(doomed.account_id) is None
+                else f"{ISSUE_REMOVAL_PENDING}_replaced_not_loaded"
+            ),
             "translation_placeholders": {"name": name, "person": doomed.name},
         }
         for doomed in home.ledger.lock(device_id).doomed
@@ -123,9 +127,7 @@ def _issues(
             {
                 "is_fixable": False,
                 "severity": ir.IssueSeverity.WARNING,
-                "translation_key": ISSUE_REMOVAL_PENDING
-                if doomed.name
-                else f"{ISSUE_REMOVAL_PENDING}_unknown",
+                "translation_key": _removal_key(ledger, doomed),
                 "translation_placeholders": {"name": name, "person": doomed.name},
             },
         )
@@ -164,6 +166,12 @@ def _issues(
                 "translation_placeholders": {"name": name},
             },
         )
+
+
+def _removal_key(ledger: LockLedger, doomed: Doomed) -> str:
+    if ledger.replaced(doomed.account_id) is not None:
+        return f"{ISSUE_REMOVAL_PENDING}_replaced"
+    return ISSUE_REMOVAL_PENDING if doomed.name else f"{ISSUE_REMOVAL_PENDING}_unknown"
 
 
 @callback

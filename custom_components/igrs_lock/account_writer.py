@@ -12,9 +12,11 @@ from .account_session import AccountSession, ChangedMeanwhileError, Told, Writte
 from .const import CONF_ACCOUNT_ID, CONF_ACCOUNT_SLOT
 from .drift import HOME_NAME, judge
 from .drift import Told as Record
+from .errors import RefusedError
 from .ilp import (
     CONTROLLER_SLOT,
     UNKNOWN_SLOT,
+    USES_UNLIMITED,
     Account,
     Command,
     Event,
@@ -257,8 +259,12 @@ class AccountWriter:
             ledger.doomed.remove(doomed)
             await self._all.async_save()
             return
-        if ours:
+        if ours and account is not None:
+            account = await self._note_rest(account)
             ledger.intention = Intention(doomed.account_id, [account, None])
+            await self._all.async_save()
+        elif (grant := ledger.replaced(doomed.account_id)) is not None:
+            self._rest(grant, 0)  # nobody knows: rather none than too many
             await self._all.async_save()
         written = await self._session.async_remove(doomed.account_id)
         (result,) = written.results
@@ -274,6 +280,36 @@ class AccountWriter:
         ledger.known = [one for one in ledger.known or () if one.account_id != doomed.account_id]
         ledger.epoch = written.epoch
         await self._done(written)
+
+    async def _note_rest(self, account: Account) -> Account:
+        """Note how many uses the account that takes the place of this one gets.
+
+        This one is suspended first: no more of its uses can be taken then.
+        """
+        ledger = self.ledger
+        grant = ledger.replaced(account.account_id)
+        if grant is None or grant.replaces is None or account.uses == USES_UNLIMITED:
+            return account
+        if grant.replaces.uses is None:
+            return account
+        try:
+            if account.rights & Right.ENABLED:
+                await self._send(account, disabled(account))
+                account = ledger.account(account.account_id) or account
+            else:
+                # Suspended before: what is known of its uses may be older than that.
+                written = await self._session.async_change(account, ())
+                account = written.account or account
+        except RefusedError:
+            self._rest(grant, 0)
+        else:
+            self._rest(grant, account.uses)
+        return account
+
+    @staticmethod
+    def _rest(grant: Grant, left: int) -> None:
+        if grant.replaces is not None and grant.replaces.left != USES_UNLIMITED:
+            grant.replaces = replace(grant.replaces, left=left)
 
     async def async_add(self, task: Task) -> bool:
         """Write a new account ID; False when the lock has no slot left.
@@ -294,6 +330,10 @@ class AccountWriter:
         (result,) = written.results
         if written.slot is None:
             ledger.grants.pop(person_id, None)
+            if grant.replaces is not None:
+                ledger.grants[person_id] = Grant(
+                    new_account_id(), task.name, replaces=grant.replaces
+                )
         else:
             taken = {one.slot for one in ledger.known or ()}
             if written.slot in taken:
@@ -335,7 +375,7 @@ class AccountWriter:
         if grant is None or task.terms is None:
             return True
         now = ledger.account(grant.account_id)
-        grant.settled = task.terms
+        grant.settled, grant.replaces = task.terms, None
         grant.lease_end = None if now is None else now.not_after
         if task.pin is not None:
             grant.pin_taken = grant.pin_taken and not task.pin

@@ -302,9 +302,19 @@ class AccountKeeper:
             if account is not None:
                 if (task := self._change(person_id, one, account)) is not None:
                     return task
-            elif person_id not in ledger.questions and person_id not in self._full:
+            elif person_id not in {*ledger.questions, *self._full, *self._replacing}:
                 adding = adding or Task(person_id, one.name)
         return (None if HOME in but else self._home_task()) or adding
+
+    @property
+    def _replacing(self) -> set[str]:
+        """People whose account before is still there: with both of them uses would count twice."""
+        doomed = {one.account_id for one in self.ledger.doomed}
+        return {
+            person_id
+            for person_id, grant in self.ledger.grants.items()
+            if grant.replaces is not None and grant.replaces.account_id in doomed
+        }
 
     def _change(self, person_id: str, one: Wanted, account: Account) -> Task | None:
         ledger, terms = self.ledger, one.terms
@@ -323,6 +333,8 @@ class AccountKeeper:
             after = target(terms, grant.settled, account, now)
             if grant.settled is not None and grant.settled.uses == USES_KEEP:
                 account = replace(account, uses=USES_KEEP)  # count anew, whatever is left
+            elif grant.settled is None and grant.replaces is not None:
+                after = replace(after, uses=grant.replaces.rest(terms.uses))
         elif self._lease_due(person_id, terms, account, now):
             after = target(terms, terms, account, now)
         elif pin is None:

@@ -242,7 +242,10 @@ def _restore(lock: LockLedger, question: Question, person_id: str) -> None:
     found = question.found
     if found is None:
         # An ID that was once removed from a lock is never written to it again.
-        lock.grants[person_id] = Grant(new_account_id(), question.name)
+        before = lock.grants.get(person_id)
+        lock.grants[person_id] = Grant(
+            new_account_id(), question.name, replaces=None if before is None else before.replaces
+        )
     elif question.kind is QuestionKind.CHANGED:
         lock.grants[person_id].settled = None
         if found.pin_set and not lock.pins.get(person_id):

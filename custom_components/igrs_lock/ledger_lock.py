@@ -23,13 +23,44 @@ class Holder:
     name: str
 
 
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    """The account in whose place a new one is to be written, when the lock does not have it any more.
+
+    `uses` are what the owner gave with it and `left` those that were left; `uses` None: the new
+    one gets what the owner gives now.
+    """
+
+    account_id: bytes = field(repr=False)
+    uses: int | None = None
+    left: int = 0
+
+    def rest(self, uses: int) -> int:
+        """Return what is left of `uses`, of which the old account had its part; never more."""
+        return min(uses, self.left) if uses == self.uses else uses
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what is stored."""
+        return {
+            "account_id": format_account_id(self.account_id),
+            "uses": self.uses,
+            "left": self.left,
+        }
+
+    @classmethod
+    def of(cls, data: dict[str, Any]) -> Self:
+        """Read what was stored."""
+        return cls(parse_account_id(data["account_id"]), data["uses"], data["left"])
+
+
 @dataclass(slots=True)
 class Grant:
     """A person's access to one lock.
 
     `slot` is None until the lock told it. `settled` are the terms that were written, or that the
     owner let be though the lock differs; None until then. `lease_end` is the end that this home
-    wrote last, None if somebody else did: that one is never put off.
+    wrote last, None if somebody else did: that one is never put off. `replaces`: until this one is
+    written, the account whose keys are not to be good any more.
     """
 
     account_id: bytes = field(repr=False)
@@ -38,6 +69,7 @@ class Grant:
     settled: Terms | None = None
     lease_end: int | None = None
     pin_taken: bool = False
+    replaces: Replaced | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return what is stored."""
@@ -48,6 +80,7 @@ class Grant:
             "settled": None if self.settled is None else terms_as_dict(self.settled),
             "lease_end": self.lease_end,
             "pin_taken": self.pin_taken,
+            "replaces": None if self.replaces is None else self.replaces.as_dict(),
         }
 
     @classmethod
@@ -60,6 +93,8 @@ class Grant:
             settled=None if data["settled"] is None else terms_of(data["settled"]),
             lease_end=data["lease_end"],
             pin_taken=data["pin_taken"],
+            # Not in files of version 0.1.
+            replaces=None if (old := data.get("replaces")) is None else Replaced.of(old),
         )
 
 
@@ -209,6 +244,13 @@ class LockLedger:
         for account in self.known or ():
             if account.account_id == account_id:
                 return account
+        return None
+
+    def replaced(self, account_id: bytes) -> Grant | None:
+        """Return the grant that is to take the place of an account."""
+        for grant in self.grants.values():
+            if grant.replaces is not None and grant.replaces.account_id == account_id:
+                return grant
         return None
 
     def holder(self, slot: int, counter: int) -> Holder | None:

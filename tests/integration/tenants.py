@@ -111,6 +111,10 @@ class Tenants:
     def state(self, name: str) -> str:
         return self.access(name).state.value
 
+    def access_states(self, name: str) -> list[str]:
+        """The states of all that a name has on the lock, also of what is about to go."""
+        return [one.state.value for one in self.keeper.access() if one.name == name]
+
     # --- repairs ---
 
     def issues(self) -> dict[str, str]:
