@@ -56,6 +56,12 @@ class Unreachable(RemoteError):  # noqa: N818  a state, not a fault
     key = "remote_unreachable"
 
 
+class NotReady(RemoteError):  # noqa: N818  a state, not a fault
+    """The server is there, but takes nothing now."""
+
+    key = "remote_not_ready"
+
+
 class CertificateWrong(RemoteError):  # noqa: N818  a state, not a fault
     """Something answers, but not with a certificate that proves the name."""
 

@@ -7,17 +7,20 @@ followed and no cookie kept: an address is what the owner said, and nothing else
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ipaddress
 import ssl
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
+from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.aiohttp_client import async_create_clientsession
 from yarl import URL
 
-from .errors import CertificateWrong, NotAServer, Refused, Unreachable
+from .errors import CertificateWrong, NotAServer, NotReady, Refused, Unreachable
 from .identity import enrolment
 from .wire import INT_MAX, MESSAGE_MAX, Malformed, Reader, Status, b64, loads
 
@@ -25,9 +28,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from aiohttp.client_middlewares import ClientHandlerType
-    from homeassistant.core import HomeAssistant
 
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=20, connect=10)
+_CONNECT_TIMEOUT: Final = 10.0
+_CLOSE_TIMEOUT: Final = 1.0
 _URL_MAX: Final = 300
 
 
@@ -142,33 +146,90 @@ async def _no_redirect(
     return response
 
 
-@contextlib.asynccontextmanager
-async def async_session(hass: HomeAssistant) -> AsyncIterator[aiohttp.ClientSession]:
-    """Lend a session that follows no redirect and keeps no cookie; its errors come as RemoteError."""
-    session = async_create_clientsession(
+@callback
+def _session(hass: HomeAssistant) -> aiohttp.ClientSession:
+    """Return a session that follows no redirect and keeps no cookie; to be detached."""
+    return async_create_clientsession(
         hass, auto_cleanup=False, cookie_jar=aiohttp.DummyCookieJar(), middlewares=(_no_redirect,)
     )
+
+
+@contextlib.contextmanager
+def _failures() -> Iterator[None]:
+    """Say in this package's words why nothing was connected or answered."""
     try:
-        yield session
+        yield
     except (aiohttp.ClientSSLError, ssl.SSLError) as err:
         raise CertificateWrong from err
-    except (_Redirected, aiohttp.ClientResponseError, aiohttp.ClientPayloadError) as err:
+    except aiohttp.ClientResponseError as err:
+        raise (NotReady if err.status in (429, 502, 503, 504) else NotAServer) from err
+    except (_Redirected, aiohttp.ClientPayloadError) as err:
         raise NotAServer from err
     except (aiohttp.ClientError, OSError, TimeoutError) as err:
         raise Unreachable from err
-    finally:
-        session.detach()
 
 
-class RasHttp:
-    """Calls of one server. Every call raises Refused, Unreachable, CertificateWrong, NotAServer."""
+class _Caller:
+    """An address, and how its certificate is checked."""
 
-    def __init__(self, hass: HomeAssistant, url: str, ca: str | None = None) -> None:
-        """Prepare; the address was read by `read_address`."""
+    def __init__(
+        self, hass: HomeAssistant, url: str, ca: str | None = None, *, local: bool = False
+    ) -> None:
+        """Prepare. `local`: an app on this machine, which may speak without TLS."""
         self._hass = hass
         self._url = url
         self._ca = ca
+        self._local = local
         self._ssl: ssl.SSLContext | bool | None = None
+
+    async def _context(self) -> ssl.SSLContext | bool:
+        """Return aiohttp's `ssl` argument. CertificateWrong where nothing would be checked."""
+        if self._ssl is None:
+            try:
+                read_address(self._url, local=self._local)
+                self._ssl = await async_context(self._hass, self._ca)
+            except (BadAddress, BadAuthority) as err:
+                raise CertificateWrong from err
+        return self._ssl
+
+
+class Dialer(_Caller):
+    """Opens WebSockets to one server."""
+
+    began = 0.0
+    """When the last one was begun (monotonic)."""
+
+    @contextlib.asynccontextmanager
+    async def socket(self, protocol: str) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+        """Lend a WebSocket of a subprotocol, closed at the end.
+
+        Unreachable, NotReady, CertificateWrong, NotAServer, all before it is open.
+        """
+        context = await self._context()
+        session = _session(self._hass)
+        self.began = time.monotonic()
+        try:
+            with _failures():
+                async with asyncio.timeout(_CONNECT_TIMEOUT):
+                    socket = await session.ws_connect(
+                        f"{self._url}/api/v1/gateway",
+                        protocols=(protocol,),
+                        ssl=context,
+                        max_msg_size=MESSAGE_MAX,
+                        timeout=aiohttp.ClientWSTimeout(ws_close=_CLOSE_TIMEOUT),
+                    )
+            try:
+                if socket.protocol != protocol:
+                    raise NotAServer
+                yield socket
+            finally:
+                await socket.close()
+        finally:
+            session.detach()
+
+
+class RasHttp(_Caller):
+    """Calls of one server. Each raises Refused, Unreachable, NotReady, CertificateWrong, NotAServer."""
 
     async def server_info(self) -> ServerInfo:
         """Ask who the server is."""
@@ -222,33 +283,33 @@ class RasHttp:
         self, method: str, path: str, body: dict[str, Any] | None = None, token: str = ""
     ) -> Any:
         """Call; return `data`."""
-        if self._ssl is None:
-            try:
-                self._ssl = await async_context(self._hass, self._ca)
-            except BadAuthority as err:
-                raise CertificateWrong from err
+        context = await self._context()
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        async with (
-            async_session(self._hass) as session,
-            session.request(
-                method,
-                self._url + path,
-                json=body,
-                headers=headers,
-                ssl=self._ssl,
-                timeout=_TIMEOUT,
-                allow_redirects=False,
-            ) as response,
-        ):
-            raw = await _bounded(response)
-        with _answers():
-            read = Reader(loads(raw.decode("utf-8", "strict")))
+        session = _session(self._hass)
+        try:
+            with _failures():
+                async with session.request(
+                    method,
+                    self._url + path,
+                    json=body,
+                    headers=headers,
+                    ssl=context,
+                    timeout=_TIMEOUT,
+                    allow_redirects=False,
+                ) as response:
+                    http, raw = response.status, await _bounded(response)
+        finally:
+            session.detach()
+        try:
+            read = Reader(loads(raw.decode()))
             status = read.integer("status", 0, 1000)
             message = read.text("message", 500, default="")
-            data = read.value("data")
+        except (Malformed, UnicodeDecodeError) as err:
+            # A proxy in front of a server that starts says so in its own way.
+            raise (NotReady if http in (429, 502, 503, 504) else NotAServer) from err
         if status != Status.DONE:
             raise Refused(Status.of(status), message)
-        return data
+        return read.value("data")
 
 
 async def _bounded(response: aiohttp.ClientResponse) -> bytes:
@@ -266,5 +327,5 @@ def _answers() -> Iterator[None]:
     """Take an answer that does not keep to the interface for somebody else's."""
     try:
         yield
-    except (Malformed, UnicodeDecodeError) as err:
+    except Malformed as err:
         raise NotAServer from err

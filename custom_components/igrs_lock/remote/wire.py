@@ -297,6 +297,11 @@ class Reader:
         """What stands there, unread; None if nothing does."""
         return self._body.get(name)
 
+    def binaries(self, name: str, most: int, size: int) -> list[bytes]:
+        """A list of values of `size` bytes."""
+        path = self._path(name)
+        return [unb64(value, size, name=path) for value in self._list(name, most)]
+
     def child(self, name: str) -> Reader:
         """An object in this one."""
         return Reader(self._get(name), self._path(name))
