@@ -15,21 +15,30 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from homeassistant.core import HomeAssistant, callback
 
+from ..const import (
+    CONF_CA,
+    CONF_GATEWAY,
+    CONF_LOCAL,
+    CONF_PRIVATE_KEY,
+    CONF_SERVER_KEY,
+    CONF_SITE,
+    CONF_URL,
+)
 from .audit import AuditTrail
 from .channel import Channel
 from .clock import ServerClock
 from .events import Events
 from .handshake import Down, Ended, Welcome, greet
 from .http import Dialer
-from .identity import new_private_key
-from .wire import LinkDown, Refused, RemoteError, RemoteNotSaved
+from .identity import GatewayIdentity, new_private_key
+from .wire import LinkDown, Refused, RemoteError, RemoteNotSaved, unb64
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     import aiohttp
+    from homeassistant.config_entries import ConfigEntry
 
-    from .identity import GatewayIdentity
     from .store import RemoteStore
     from .wire import Message
 
@@ -85,29 +94,18 @@ class GatewayLink:
     def __init__(
         self,
         hass: HomeAssistant,
-        url: str,
-        identity: GatewayIdentity,
+        entry: ConfigEntry[Any],
         store: RemoteStore,
         delegate: Delegate,
-        *,
-        ca: str | None = None,
-        local: bool = False,
     ) -> None:
-        """Prepare; `ca` is the only authority of the server's certificate then, as PEM.
-
-        `local`: the server is an app on the same machine, which may speak without TLS.
-        """
+        """Prepare. Address, authority and keys are the entry's."""
         self.clock = ServerClock()
         self.down: Down | None = None
-        """Why there was no link last."""
-        self.audit = AuditTrail(
-            store, identity.site, identity.server_key, self.async_request, delegate.audit_changed
-        )
+        """Why there is no link; None while there is one, and before the first attempt."""
         self._hass = hass
-        self._identity = identity
+        self._entry = entry
         self._store = store
         self._delegate = delegate
-        self._dialer = Dialer(hass, url, ca, local=local)
         self._events = Events(store, self.async_request, self.send, delegate.async_durable)
         self._channel: Channel | None = None
         self._token: str | None = None
@@ -115,6 +113,25 @@ class GatewayLink:
         self._failures = 0
         self._other_key = False  # the one that the server may have taken is tried
         self._off: int | None = None
+        self._read_entry()
+
+    @callback
+    def _read_entry(self) -> None:
+        data = self._entry.data
+        self._dialer = Dialer(self._hass, data[CONF_URL], data[CONF_CA], local=data[CONF_LOCAL])
+        self._identity = GatewayIdentity(
+            gateway=data[CONF_GATEWAY],
+            site=data[CONF_SITE],
+            server_key=unb64(data[CONF_SERVER_KEY], 32),
+            private_key=unb64(data[CONF_PRIVATE_KEY], 32),
+        )
+        self.audit = AuditTrail(
+            self._store,
+            self._identity.site,
+            self._identity.server_key,
+            self.async_request,
+            self._delegate.audit_changed,
+        )
 
     # --- life -----------------------------------------------------------------------------------
 
@@ -145,6 +162,24 @@ class GatewayLink:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         self._tell(Down.STOPPED)
+
+    @callback
+    def async_move(self) -> None:
+        """Connect anew at once if it is wanted: the entry's address, authority or keys have changed."""
+        self._read_entry()
+        if (task := self._task) is not None:
+            self._task = self._hass.async_create_background_task(
+                self._run_after(task), "IGRS Lock link"
+            )
+
+    async def _run_after(self, task: asyncio.Task[None]) -> None:
+        if self._channel is not None:
+            self._channel.end(None)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        self._tell(Down.LOST)
+        self._failures = 0
+        await self._run()
 
     async def _run(self) -> None:
         if self._store.copied:
