@@ -1,4 +1,4 @@
-"""Finding and setting up a lock, pairing it anew, renaming, replacing and releasing it."""
+"""Finding and setting up a lock, pairing it anew, renaming, replacing and releasing it; servers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ from .flow_base import last_header
 from .flow_options import IgrsLockOptionsFlow
 from .flow_release import ReleaseSteps
 from .flow_replace import ReplaceSteps
-from .home import is_lock, is_people
+from .flow_server_change import ServerChangeSteps
+from .home import is_lock, is_people, is_server
 from .ilp import SERVICE_UUID, Header, MalformedError
 from .people_steps import PeopleSteps
 from .store import async_get_pairings
@@ -63,7 +64,7 @@ def _offer_later(hass: HomeAssistant, address: str) -> None:
     waiting[address] = async_call_later(hass, _OFFER_PAUSE, HassJob(clear, cancel_on_shutdown=True))
 
 
-class IgrsLockConfigFlow(ReplaceSteps, ReleaseSteps, PeopleSteps, domain=DOMAIN):
+class IgrsLockConfigFlow(ReplaceSteps, ReleaseSteps, PeopleSteps, ServerChangeSteps, domain=DOMAIN):
     """One lock, one flow; discovery, a person, reauthentication and reconfiguration begin it."""
 
     VERSION = 1
@@ -104,15 +105,13 @@ class IgrsLockConfigFlow(ReplaceSteps, ReleaseSteps, PeopleSteps, domain=DOMAIN)
 
     @override
     async def async_step_user(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
-        """Choose among the locks in reach that can be paired."""
+        """Choose what to add; a lock among those in reach that can be paired."""
         if user_input is not None:
             device_id = self._use(user_input[CONF_ADDRESS])
             await self.async_set_unique_id(device_id, raise_on_progress=False)
             self._abort_if_unique_id_configured()
             return await self._async_begin()
-        if await self._async_people_gone():
-            return await self.async_step_add()
-        return await self.async_step_add_lock()
+        return await self.async_step_add()
 
     async def async_step_add_lock(
         self, _user_input: dict[str, Any] | None = None
@@ -127,7 +126,9 @@ class IgrsLockConfigFlow(ReplaceSteps, ReleaseSteps, PeopleSteps, domain=DOMAIN)
         )
 
     async def async_step_reauth(self, entry_data: Mapping[str, Any]) -> ConfigFlowResult:
-        """The lock does not accept its key any more."""
+        """The lock does not accept its key any more, or the server does not know this home."""
+        if is_server(self._get_reauth_entry()):
+            return await self.async_step_server_reauth()
         self._use(entry_data[CONF_ADDRESS])
         return await self.async_step_reauth_confirm()
 
@@ -146,6 +147,8 @@ class IgrsLockConfigFlow(ReplaceSteps, ReleaseSteps, PeopleSteps, domain=DOMAIN)
         entry = self._get_reconfigure_entry()
         if is_people(entry):
             return self.async_abort(reason="only_people")
+        if is_server(entry):
+            return await self.async_step_server_menu()
         self._use(entry.data[CONF_ADDRESS])
         if user_input is not None:
             self._just_paired = True

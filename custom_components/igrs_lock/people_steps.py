@@ -91,8 +91,9 @@ class PeopleSteps(BaseFlow):
         )
 
     async def async_step_add(self, _user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
-        """Offer to make the People entry again beside setting up a lock."""
-        return self.async_show_menu(step_id="add", menu_options=["add_lock", "people"])
+        """Offer what can be added; the People entry if it was removed."""
+        people = ["people"] if await self._async_people_gone() else []
+        return self.async_show_menu(step_id="add", menu_options=["add_lock", *people, "server"])
 
     async def _async_people_gone(self) -> bool:
         """Whether somebody removed the People entry, which is not made again by itself."""

@@ -8,6 +8,7 @@ from homeassistant.components.repairs import ConfirmRepairFlow, RepairsFlow
 
 from .const import ISSUE_CLOCK, ISSUE_LOG_GAP
 from .home import lock_entries
+from .remote.repairs import server_flow
 from .repairs_drift import drift_flow
 from .store import async_get_memory
 
@@ -32,13 +33,13 @@ class VouchForClockFlow(ConfirmRepairFlow):
 
 
 class PairAgainFlow(ConfirmRepairFlow):
-    """The owner pairs a lock again that was reset."""
+    """The owner pairs a lock again that was reset, or connects to a server anew."""
 
     @override
     async def async_step_confirm(
         self, user_input: dict[str, str] | None = None
     ) -> RepairsFlowResult:
-        """Start the flow that asks for the setup code."""
+        """Start the flow that asks for the setup code, or for the server's."""
         if user_input is not None and self.data is not None:
             entry = self.hass.config_entries.async_get_entry(str(self.data["entry_id"]))
             if entry is not None:
@@ -54,4 +55,4 @@ async def async_create_fix_flow(
         return VouchForClockFlow()
     if issue_id.startswith(ISSUE_LOG_GAP):
         return ConfirmRepairFlow()  # there is nothing to do but to know
-    return drift_flow(issue_id) or PairAgainFlow()
+    return drift_flow(issue_id) or server_flow(issue_id) or PairAgainFlow()

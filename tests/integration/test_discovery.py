@@ -127,6 +127,7 @@ async def test_the_list_has_the_locks_in_reach_that_can_be_paired(
     world.forge(other_version, b"\x20" + other_version.data[1:])
     flows = hass.config_entries.flow
     result = await flows.async_init(DOMAIN, context={"source": SOURCE_USER})
+    result = await flows.async_configure(result["flow_id"], {"next_step_id": "add_lock"})
     assert result["data_schema"] is not None
     choices = result["data_schema"].schema["address"].container
     assert choices == {lock.address: f"{name_of(lock)} ({lock.address})"}
@@ -137,6 +138,7 @@ async def test_without_a_lock_to_pair_the_list_says_what_to_do(
 ) -> None:
     flows = hass.config_entries.flow
     result = await flows.async_init(DOMAIN, context={"source": SOURCE_USER})
+    result = await flows.async_configure(result["flow_id"], {"next_step_id": "add_lock"})
     assert result["type"] is FlowResultType.ABORT
     assert result["reason"] == "no_devices_found"
 
@@ -147,6 +149,7 @@ async def test_the_same_lock_is_not_set_up_twice(
     first = await world.flow(lock)
     flows = hass.config_entries.flow
     second = await flows.async_init(DOMAIN, context={"source": SOURCE_USER})
+    second = await flows.async_configure(second["flow_id"], {"next_step_id": "add_lock"})
     done = await world.submit(first, {"setup_code": SETUP_CODE})
     assert done["type"] is FlowResultType.CREATE_ENTRY
     result = await world.submit(second, {"address": lock.address})

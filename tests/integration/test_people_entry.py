@@ -180,7 +180,7 @@ async def test_a_removed_people_entry_is_made_again_only_when_somebody_wants_it(
     flows = hass.config_entries.flow
     result = await flows.async_init(DOMAIN, context={"source": SOURCE_USER})
     assert result["type"] is FlowResultType.MENU
-    assert result["menu_options"] == ["add_lock", "people"]
+    assert result["menu_options"] == ["add_lock", "people", "server"]
     add = await world.submit(result, {"next_step_id": "add_lock"})
     assert add["step_id"] == "user"
     result = await flows.async_init(DOMAIN, context={"source": SOURCE_USER})
@@ -190,7 +190,7 @@ async def test_a_removed_people_entry_is_made_again_only_when_somebody_wants_it(
     assert folk.data(person) == before
     assert folk.entry.subentries[person].title == "Anna"
     result = await flows.async_init(DOMAIN, context={"source": SOURCE_USER})
-    assert result["type"] is FlowResultType.FORM
+    assert result["menu_options"] == ["add_lock", "server"]
 
 
 async def test_two_people_entries_cannot_be_made(hass: HomeAssistant, folk: Folk) -> None:

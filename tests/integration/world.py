@@ -223,6 +223,8 @@ class World:
         """Begin to set up a lock by hand; returns the form for its setup code."""
         flows = self.hass.config_entries.flow
         result = await flows.async_init(DOMAIN, context={"source": SOURCE_USER})
+        assert result["type"] is FlowResultType.MENU, result
+        result = await flows.async_configure(result["flow_id"], {"next_step_id": "add_lock"})
         assert result["type"] is FlowResultType.FORM, result
         assert result["step_id"] == "user"
         return await self.submit(result, {"address": lock.address})

@@ -9,6 +9,7 @@ from homeassistant.helpers import issue_registry as ir
 from homeassistant.helpers.event import async_call_later
 
 from ..const import DOMAIN, OUT_OF_REACH_AFTER
+from .chain import Problem
 from .link import Down
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 ISSUE_AUDIT_CUT: Final = "server_audit_cut"
 ISSUE_AUDIT_FORKED: Final = "server_audit_forked"
+ISSUE_AUDIT_SIGNATURE: Final = "server_audit_signature"
 ISSUE_CERTIFICATE: Final = "server_certificate"
 ISSUE_CLOCK: Final = "server_clock_off"
 ISSUE_COPIED: Final = "server_copied"
@@ -49,8 +51,12 @@ _AFTER_A_WHILE: Final = {
 """Everything else that lasts for an hour is `ISSUE_UNREACHABLE`."""
 _NO_LINK: Final = (*_AT_ONCE.values(), *_AFTER_A_WHILE.values(), ISSUE_UNREACHABLE)
 _PUBLIC: Final = (ISSUE_NO_ADDRESS, ISSUE_NOT_REACHED)
-_STORED: Final = (ISSUE_AUDIT_CUT, ISSUE_AUDIT_FORKED, ISSUE_RESTORED)
-SERVER_ISSUES: Final = (*_NO_LINK, *_PUBLIC, *_STORED, ISSUE_CLOCK)
+_AUDIT: Final = {
+    Problem.CUT: ISSUE_AUDIT_CUT,
+    Problem.FORKED: ISSUE_AUDIT_FORKED,
+    Problem.SIGNATURE: ISSUE_AUDIT_SIGNATURE,
+}
+SERVER_ISSUES: Final = (*_NO_LINK, *_PUBLIC, *_AUDIT.values(), ISSUE_RESTORED, ISSUE_CLOCK)
 """Each is `<this>_<entry id>` in the registry."""
 
 _LOOK: Final = 600.0
@@ -183,9 +189,9 @@ class ServerIssues:
         """Tell what is stored until the owner knows it: a restore, a record that was changed."""
         store = self._gateway.store
         self._show(ISSUE_RESTORED, wanted=bool(store.restored), fixable=True)
-        kind = None if store.audit_problem is None else store.audit_problem.get("kind")
-        for issue in (ISSUE_AUDIT_CUT, ISSUE_AUDIT_FORKED):
-            self._show(issue, wanted=kind is not None and kind == issue, fixable=True)
+        kind = None if store.audit_problem is None else store.audit_problem["kind"]
+        for problem, issue in _AUDIT.items():
+            self._show(issue, wanted=kind == problem.value, fixable=True)
 
     # --- the registry ---------------------------------------------------------------------------
 
