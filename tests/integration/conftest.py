@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "firmware")]
 
 # Before Home Assistant looks for this package in the folder of its own test configuration.
+from ras_house import enrolled, ras, ras_folder, ras_house  # noqa: E402 - the path is set above
 from world import SETUP_CODE, TestLock, World  # noqa: E402 - the path is set above
 
 import custom_components.igrs_lock  # noqa: E402, F401
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from homeassistant.config_entries import ConfigEntry
     from homeassistant.core import Event, EventStateChangedData, HomeAssistant
 
-__all__ = ["SETUP_CODE"]
+__all__ = ["SETUP_CODE", "enrolled", "ras", "ras_folder", "ras_house"]
 
 
 @pytest.fixture(autouse=True)
