@@ -13,9 +13,10 @@ from homeassistant.loader import async_get_integration
 
 from .clock import kernel_synchronised
 from .const import CONF_ACCOUNT_ID, CONF_LOCK_KEY, DOMAIN, SUBENTRY_PERSON
-from .home import is_people
+from .home import is_people, is_server
 from .ilp import Option
 from .person import Person
+from .remote.diagnostics import server_diagnostics
 from .state import CHANGED_BY, CONTROLLER_NAME
 
 if TYPE_CHECKING:
@@ -30,10 +31,15 @@ TO_REDACT: Final = frozenset((CONF_LOCK_KEY, CONF_ACCOUNT_ID))
 async def async_get_config_entry_diagnostics(
     hass: HomeAssistant, entry: ConfigEntry[Any]
 ) -> dict[str, Any]:
-    """Return what is known of a lock, its gateways and the last request; of people how many."""
+    """Return what is known of a lock, its gateways and the last request; of people how many.
+
+    Of a server how it stands with its link, and who it speaks for: not who they are.
+    """
     version = str((await async_get_integration(hass, DOMAIN)).version)
     if is_people(entry):
         return {"version": version, "people": _people(entry)}
+    if is_server(entry):
+        return {"version": version, **server_diagnostics(entry)}
     coordinator: IgrsLockCoordinator = entry.runtime_data
     tracker, client, address = coordinator.tracker, coordinator.client, coordinator.address
     now = MONOTONIC_TIME()

@@ -18,6 +18,7 @@ from .ilp import device_id_from_address, format_device_id, local_name
 from .issues import async_delete_issues
 from .log_store import log_store
 from .person import Person
+from .remote import chosen
 from .store import async_get_memory
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 async def async_forget_lock(hass: HomeAssistant, device_id: str, address: str) -> None:
     """Forget all that is kept of a lock beside its config entry."""
     home = await async_get_home(hass)
+    chosen.async_forget_lock(hass, device_id)
     # Whoever sets it up again chooses anew who may use it.
     home.async_set_users(device_id, ())
     home.ledger.forget_lock(device_id)
@@ -52,6 +54,7 @@ async def async_take_over(
     if entry.state is ConfigEntryState.LOADED:
         await hass.config_entries.async_unload(entry.entry_id)
     users = _users(hass, old) if keep_people else []
+    servers = chosen.async_forget_lock(hass, old)
     await _async_move_log(hass, old, new)
     await async_forget_lock(hass, old, old_address)
     _move_registries(hass, entry, old, new, address)
@@ -60,6 +63,8 @@ async def async_take_over(
     home = await async_get_home(hass)
     home.async_confirm(new, users)
     home.async_set_users(new, users)
+    # Whom it lets in is the people's affair: without them nobody reaches it from afar either.
+    chosen.async_take_lock(hass, servers, new)
     hass.config_entries.async_schedule_reload(entry.entry_id)
 
 

@@ -6,20 +6,17 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from homeassistant.const import EVENT_HOMEASSISTANT_STOP, Platform
-from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr
 
 from ..const import (
     CONF_CA,
     CONF_GATEWAY,
     CONF_LOCAL,
-    CONF_LOCKS,
     CONF_SERVER_KEY,
     CONF_SITE,
     CONF_URL,
-    DOMAIN,
 )
-from ..home import async_get_home, is_server
+from ..home import async_get_home
 from .entity import server_device
 from .errors import RemoteNotSaved
 from .gateway import Gateway
@@ -27,7 +24,7 @@ from .issues import async_delete_issues
 from .store import RemoteStore
 
 if TYPE_CHECKING:
-    from homeassistant.core import Event
+    from homeassistant.core import Event, HomeAssistant
 
     from .gateway import ServerConfigEntry
 
@@ -99,29 +96,3 @@ class _Follower:
             await gateway.site.async_locks_changed()
         except RemoteNotSaved as err:
             _LOGGER.debug("%s: %s", entry.title, err)  # the store has logged it
-
-
-@callback
-def async_forget_remote_lock(hass: HomeAssistant, device_id: str) -> list[ServerConfigEntry]:
-    """Take a lock that is gone from what is reachable; return the servers that had it.
-
-    Otherwise it would be reachable again at once when somebody sets it up anew.
-    """
-    had = []
-    for entry in hass.config_entries.async_entries(DOMAIN, include_ignore=False):
-        if is_server(entry) and device_id in (locks := entry.options.get(CONF_LOCKS, ())):
-            had.append(entry)
-            options = {**entry.options, CONF_LOCKS: [one for one in locks if one != device_id]}
-            hass.config_entries.async_update_entry(entry, options=options)
-    return had
-
-
-@callback
-def async_take_remote_lock(
-    hass: HomeAssistant, entries: list[ServerConfigEntry], device_id: str
-) -> None:
-    """Make a lock reachable over these servers: it takes the place of one that was."""
-    for entry in entries:
-        locks = [*entry.options.get(CONF_LOCKS, ()), device_id]
-        options = {**entry.options, CONF_LOCKS: sorted({*locks})}
-        hass.config_entries.async_update_entry(entry, options=options)

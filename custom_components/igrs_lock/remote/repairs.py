@@ -37,7 +37,7 @@ class AcceptRecordFlow(ConfirmRepairFlow):
                 return self.async_abort(reason="not_loaded")
             gateway: Gateway = entry.runtime_data
             try:
-                await gateway.link.async_accept_audit()
+                await gateway.link.audit.async_accept()
             except RemoteNotSaved:
                 return self.async_abort(reason="not_saved")
         return await super().async_step_confirm(user_input)
