@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from homeassistant.core import HomeAssistant
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 from world import DOMAIN
 
@@ -48,6 +47,7 @@ if TYPE_CHECKING:
 
     from freezegun.api import FrozenDateTimeFactory
     from homeassistant.config_entries import ConfigEntry
+    from homeassistant.core import HomeAssistant
 
 PATIENCE = 20.0
 """Real seconds until a test gives up; nothing depends on their number."""
@@ -145,7 +145,8 @@ class RasHouse:
 
     async def verb(self, name: str, **arguments: Any) -> dict[str, Any]:
         """Run a verb of the server's command line."""
-        return await self.wait(run_verb(self.server, name, arguments))
+        answer: dict[str, Any] = await self.wait(run_verb(self.server, name, arguments))
+        return answer
 
     async def close(self) -> None:
         """End everything."""
