@@ -91,7 +91,9 @@ class Carrier:
         self._served: dict[str, int] = {}
         self._turns = 0
         self._leaving = False
-        self._used = False  # something was written on this connection
+        self._wrote_now = False  # in this turn
+        self.used = False
+        """Whether a passenger wrote anything on this connection."""
         self._opened = False
 
     # --- turns ----------------------------------------------------------------------------------
@@ -111,7 +113,6 @@ class Carrier:
             raise LockBusyError(self._held.name) from err
         loop = asyncio.get_running_loop()
         since = loop.time()
-        self._leaving = self._used = self._opened = False
         self._held.cancel_idle()
         try:
             yield
@@ -156,6 +157,7 @@ class Carrier:
             return
         waiter = min(waiting, key=lambda one: self._served.get(one.passenger.person, 0))
         self.passenger = waiter.passenger
+        self._leaving = self._wrote_now = self._opened = False
         person = waiter.passenger.person
         self._turns += 1
         self._served.pop(person, None)
@@ -176,8 +178,9 @@ class Carrier:
     @callback
     def link_ended(self) -> None:
         """Take that the connection ended."""
-        if self._used:
+        if self._wrote_now:
             self._evict(Eviction.LOST)
+        self.used = False
 
     @callback
     def _evict(self, why: Eviction) -> None:
@@ -200,7 +203,7 @@ class Carrier:
         link = self._held.link
         if link is None or self._leaving:
             raise LinkLostError("not connected")
-        self._used = True
+        self.used = self._wrote_now = True
         self._opened |= opens
         if moves:
             self._wrote()
@@ -214,7 +217,7 @@ class Carrier:
     @callback
     def received(self, message: bytes) -> bool:
         """Take a message of the lock; return whether it is the passenger's."""
-        return self._used and self.passenger is not None and self.passenger.received(message)
+        return self._wrote_now and self.passenger is not None and self.passenger.received(message)
 
 
 def _no() -> bool:

@@ -176,6 +176,23 @@ class LockClient:
             finally:
                 self.held.arm_idle()
 
+    async def async_warm(self) -> None:
+        """Keep a connection for whoever comes soon, until this is cancelled.
+
+        Whatever is asked meanwhile uses it, also while it is being made; if nothing was, it ends with
+        this. Kin of OperationError, LinkLostError.
+        """
+        try:
+            with self.held.hold():
+                link = self.held.link or await self.held.connect()
+                async with self._lock:
+                    if self.held.link is link:
+                        await link.listen()
+                await asyncio.Event().wait()
+        finally:
+            if not self._sessions and not self.carrier.used:
+                self.held.let_go()
+
     @callback
     def confirmed(self) -> None:
         """Note in the timing that what was requested is known to be done."""

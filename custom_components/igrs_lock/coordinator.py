@@ -117,6 +117,7 @@ class IgrsLockCoordinator(PassiveBluetoothDataUpdateCoordinator):
         self.issues = IssueKeeper(hass, self)
         self.changes = 0
         """Changes of the bolt seen so far."""
+        self._heard: list[Callable[[], None]] = []
         self._shown: tuple[LockState, str | None, bool] | None = None
         self.presence = Presence(self, MONOTONIC_TIME, self._async_gone)
         self._proved_writes = 0
@@ -189,6 +190,25 @@ class IgrsLockCoordinator(PassiveBluetoothDataUpdateCoordinator):
             self.doubt.async_ask(now)
 
     @callback
+    def async_listen_heard(self, listener: Callable[[], None]) -> CALLBACK_TYPE:
+        """Call `listener` for each new authentic advertisement; returns what ends it."""
+        self._heard.append(listener)
+
+        @callback
+        def stop() -> None:
+            self._heard.remove(listener)
+
+        return stop
+
+    @property
+    def heard_ago(self) -> float | None:
+        """Seconds since `tracker.data` was heard last; None while that is nothing."""
+        tracker = self.tracker
+        if tracker.data is None or tracker.heard_at is None:
+            return None
+        return max(0.0, MONOTONIC_TIME() - tracker.heard_at)
+
+    @callback
     def _async_restore(self, data: bytes, time: float) -> None:
         """Take the counter of a packet that was stored, if nothing newer is known."""
         known = self.tracker
@@ -217,6 +237,8 @@ class IgrsLockCoordinator(PassiveBluetoothDataUpdateCoordinator):
             self.operator.movement.take_advertisement(advertisement)
         if not advertisement.clock_trusted:
             self.time_keeper.async_nudge(wrong=True)
+        for listener in tuple(self._heard):
+            listener()
 
     # --- what the lock answers ------------------------------------------------------------------
 

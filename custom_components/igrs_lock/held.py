@@ -150,6 +150,13 @@ class HeldLink:
             self._idle_timer = None
 
     @callback
+    def let_go(self) -> None:
+        """End the connection at once, unless somebody holds or uses it."""
+        if self.link is not None and not self._holders and not self._busy.locked():
+            self.cancel_idle()
+            self._idle()
+
+    @callback
     def _idle(self) -> None:
         self._idle_timer = None
         self._hass.async_create_background_task(

@@ -206,6 +206,16 @@ def _connectable(hass: HomeAssistant, address: str, name: str) -> tuple[BLEDevic
 
 
 @callback
+def can_spare(hass: HomeAssistant, address: str) -> bool:
+    """Whether a gateway that hears the lock has a connection to spare, and still one for others."""
+    for path in bluetooth.async_scanner_devices_by_address(hass, address, connectable=True):
+        allocations = path.scanner.get_allocations()
+        if allocations is None or allocations.slots <= 0 or allocations.free > 1:
+            return True
+    return False
+
+
+@callback
 def _out_of_reach(hass: HomeAssistant, address: str, name: str) -> OutOfReachError:
     """Return the error with Home Assistant's own words on why nothing can connect."""
     return OutOfReachError(

@@ -8,8 +8,8 @@ from .const import (
     COUNTER_MAX,
     EPOCH_MAX,
 )
-from .errors import AuthenticationError, MalformedError
-from .keys import advertisement_key
+from .errors import AuthenticationError, MalformedError, SessionError
+from .keys import advertisement_key, seen_proof
 
 
 class AdvertisementTracker:
@@ -27,6 +27,7 @@ class AdvertisementTracker:
         "_behind_at",
         "_behind_since",
         "_data",
+        "_data_epoch",
         "_device_id",
         "_first_at",
         "_lock_key",
@@ -53,6 +54,7 @@ class AdvertisementTracker:
         self.heard_at: float | None = None
         self.advanced_at: float | None = None
         self._data: bytes | None = None
+        self._data_epoch = epoch
         self._first_at: float | None = None
         self._packet_at: float | None = None
         self._behind_since: float | None = None
@@ -109,6 +111,7 @@ class AdvertisementTracker:
                 self._behind_since = now
             return None
         self._data = data
+        self._data_epoch = self.epoch
         self.counter = advertisement.counter
         self.advertisement = advertisement
         self.heard_at = self.advanced_at = now
@@ -126,9 +129,15 @@ class AdvertisementTracker:
                 return True
         return False
 
-    def seen_key(self) -> bytes:
-        """Return the advertisement key of the epoch: what proves to a client when it was seen."""
-        return advertisement_key(self._lock_key, self.epoch)
+    def seen(self, gateway_time: int) -> bytes:
+        """Return the proof for remote clients that `data` was heard at a time (Unix seconds).
+
+        SessionError before there is any. It is made with the key that `data` was sealed with.
+        """
+        if self._data is None:
+            raise SessionError("nothing was heard")
+        key = advertisement_key(self._lock_key, self._data_epoch)
+        return seen_proof(key, self._device_id, self._data, gateway_time)
 
     def adopt(self, counter: int, now: float) -> None:
         """Take the counter of an authenticated answer or event, up or down."""

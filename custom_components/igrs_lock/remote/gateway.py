@@ -82,6 +82,8 @@ class Gateway:
         self._stops += [
             self._admins.async_start(),
             self.issues.async_start(),
+            self.relays.async_start(),
+            self.states.async_start(),
         ]
         if self.enabled:
             self.link.async_start()
