@@ -65,6 +65,8 @@ class FalseRas:
         """Close with this code in place of a welcome."""
         self.answer: Callable[[Envelope], Envelope | None] = lambda message: None
         """Another answer's body to a message of the home; with `status` in it, a refusal."""
+        self.heard: Callable[[Envelope], None] = self.tape.append
+        """Hears each message of the home when it comes, `auth` too."""
         self.swallow: set[str] = set()
         """Types of messages that are not answered."""
         self._socket: web.WebSocketResponse | None = None
@@ -189,7 +191,7 @@ class FalseRas:
         if auth.type is not WSMsgType.TEXT:
             return socket
         message = json.loads(auth.data)
-        self.tape.append(message)
+        self.heard(message)
         if self.close_after_auth:
             await socket.close(code=self.close_after_auth)
             return socket
@@ -224,7 +226,7 @@ class FalseRas:
         return socket
 
     async def _heard(self, socket: web.WebSocketResponse, message: Envelope) -> None:
-        self.tape.append(message)
+        self.heard(message)
         kind = message["type"]
         if kind in self.swallow or kind in ("ok", "refused"):
             return

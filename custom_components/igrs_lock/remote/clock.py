@@ -7,13 +7,13 @@ judges for itself. So no estimate is kept over a jump of this machine's clocks, 
 from __future__ import annotations
 
 import time
-from collections import deque
 from typing import Final, NamedTuple
 
 MAX_AGE: Final = 60.0
 """Seconds for which a sample is good."""
 JUMP: Final = 2.0
 """Seconds by which the wall clock and the monotonic one may part: more is sleep, or a clock that was set."""
+_KEPT: Final = 7
 OFF_MS: Final = 30_000
 OFF_SAMPLES: Final = 3
 
@@ -29,7 +29,7 @@ class ServerClock:
     """Samples of the last minute; the one with the lowest round trip is believed."""
 
     def __init__(self) -> None:
-        self._samples: deque[_Sample] = deque(maxlen=16)
+        self._samples: list[_Sample] = []
         self._off = 0
         self.off_ms: int | None = None
         """By how much the server is ahead of this machine, once several samples said that it is much."""
@@ -40,7 +40,10 @@ class ServerClock:
         round_trip = max(0.0, now - sent)
         taken = now - round_trip / 2
         parted = time.time() - now
-        self._samples.append(_Sample(round_trip, taken, parted, server_ms))
+        sample = _Sample(round_trip, taken, parted, server_ms)
+        # What contradicts it is of before the server's clock was set.
+        kept = [one for one in self._samples if _agree(one, sample)]
+        self._samples = [*kept[-_KEPT:], sample]
         off = server_ms - round((taken + parted) * 1000)
         # A sample tells no better than its round trip allows.
         if abs(off) > OFF_MS + round_trip * 500:
@@ -71,7 +74,7 @@ class ServerClock:
         ]
         if not good:
             return None
-        best = min(good)
+        best = min(good, key=lambda sample: (sample.round_trip, -sample.taken))
         return best.server_ms + round((now - best.taken) * 1000)
 
     @property
@@ -83,3 +86,9 @@ class ServerClock:
     @staticmethod
     def _holds(sample: _Sample, parted: float) -> bool:
         return abs(parted - sample.parted) <= JUMP
+
+
+def _agree(one: _Sample, other: _Sample) -> bool:
+    """Whether two samples can be of one clock, as well as their round trips tell."""
+    apart = other.server_ms - one.server_ms - (other.taken - one.taken) * 1000
+    return abs(apart) <= (one.round_trip + other.round_trip) * 500 + JUMP * 1000

@@ -138,7 +138,7 @@ class GatewayLink:
     @property
     def connected(self) -> bool:
         """Whether both sides are proved and messages go through."""
-        return self._channel is not None
+        return self._channel is not None and not self._channel.ended.done()
 
     @property
     def token(self) -> str | None:
@@ -345,7 +345,7 @@ class GatewayLink:
             self._events.feed(message)
         elif message.type == "audit.checkpoint":
             self.audit.feed(message)
-        elif self._channel is not None:
+        else:
             self._delegate.received(message)
 
     @callback
