@@ -63,9 +63,11 @@ def _tell(demo: Demo) -> None:
 
 async def _show(arguments: argparse.Namespace, python: Path, version: str) -> int:
     """Run until stopped."""
-    # The tests have a folder of their own.
-    folder = Path(os.environ.get("IGRS_LOCK_DEMO", ROOT / ".demo")) / version
-    setup = Setup(folder, python, arguments.locks, arguments.port, arguments.fresh)
+    # The tests have folders of their own, and ports too: several demos start at the same moment there.
+    tested = os.environ.get("IGRS_LOCK_DEMO")
+    folder = Path(tested or ROOT / ".demo") / version
+    port = 0 if tested and arguments.port is None else arguments.port
+    setup = Setup(folder, python, arguments.locks, port, arguments.fresh)
     async with Demo(setup) as demo:
         try:
             await demo.run(partial(_tell, demo))

@@ -21,6 +21,9 @@ _LOGGER_NAMES = ("custom_components.igrs_lock", "custom_components.virtual_ble")
 class LockSteps(Steps):
     """What a person does with a lock."""
 
+    patience = 30.0
+    """Seconds within which a new lock has to be discovered."""
+
     async def _start(self) -> None:
         await self._demo.__aenter__()
         self._secrets = {lock.setup_code for lock in self._demo.simulator.locks}
@@ -44,7 +47,7 @@ class LockSteps(Steps):
     async def _discover(self) -> None:
         truth = await self._truth()
         expect(truth["setup_mode"] and not truth["paired"], "the new lock is not in setup mode")
-        flow = await self._discovered(30)
+        flow = await self._discovered(self.patience)
         self._flow = await self._client.show_flow(flow["flow_id"])
         expect(self._flow["step_id"] == "setup_code", f"asked was {self._flow.get('step_id')}")
 
@@ -256,7 +259,7 @@ class LockSteps(Steps):
 
     async def _again(self) -> None:
         await self._act("hold_button", seconds=10)
-        await self._discovered(30)
+        await self._discovered(self.patience)
 
     async def _logs(self) -> str:
         logs = [*self._demo.logs.iterdir(), *(self.setup.folder / "config").glob("*.log*")]

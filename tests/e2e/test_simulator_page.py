@@ -7,15 +7,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from playwright.async_api import Page, async_playwright, expect
+import pytest_asyncio
+from playwright.async_api import Browser, Page, async_playwright, expect
+
+from simulator.demo.browser import chromium
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 ROOT = Path(__file__).resolve().parents[2]
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-@pytest.fixture
+
+@pytest_asyncio.fixture(loop_scope="module")
 async def simulator(tmp_path: Path) -> AsyncIterator[dict[str, Any]]:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "simulator", "--locks", "2", "--state", str(tmp_path)),
@@ -29,25 +34,31 @@ async def simulator(tmp_path: Path) -> AsyncIterator[dict[str, Any]]:
     await process.wait()
 
 
-@pytest.fixture
-async def page(simulator: dict[str, Any]) -> AsyncIterator[Page]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    """One for all tests: each has a page without memory of the others."""
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=chromium(), args=["--no-sandbox"]
+        )
+        yield browser
+        await browser.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def page(simulator: dict[str, Any], browser: Browser) -> AsyncIterator[Page]:
     """The page, loaded; fails the test when it complains or asks for anything from elsewhere."""
     complaints: list[str] = []
     url = f"http://127.0.0.1:{simulator['http']}"
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path=Path(sys.executable).with_name("chromium"), args=["--no-sandbox"]
-        )
-        page = await browser.new_page()
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on(
-            "console", lambda line: complaints.append(line.text) if line.type == "error" else None
-        )
-        page.on("request", lambda one: complaints.append(one.url) if url not in one.url else None)
-        await page.goto(url)
-        await expect(page.locator(".lock")).to_have_count(2)
-        yield page
-        await browser.close()
+    context = await browser.new_context()
+    page = await context.new_page()
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("console", lambda line: complaints.append(line.text) if line.type == "error" else None)
+    page.on("request", lambda one: complaints.append(one.url) if url not in one.url else None)
+    await page.goto(url)
+    await expect(page.locator(".lock")).to_have_count(2)
+    yield page
+    await context.close()
     # What is refused or gone the browser notes by itself.
     assert [line for line in complaints if "Failed to load" not in line] == []
 
@@ -152,7 +163,7 @@ async def test_it_says_when_the_simulator_is_gone(page: Page, simulator: dict[st
     await expect(page.locator("#link")).to_contain_text("gone")
 
 
-@pytest.mark.parametrize("width", [320, 390, 768, 1440])
-async def test_nothing_is_wider_than_the_screen(page: Page, width: int) -> None:
-    await page.set_viewport_size({"width": width, "height": 800})
-    assert await page.evaluate("document.documentElement.scrollWidth") <= width
+async def test_nothing_is_wider_than_the_screen(page: Page) -> None:
+    for width in (320, 390, 768, 1440):
+        await page.set_viewport_size({"width": width, "height": 800})
+        assert await page.evaluate("document.documentElement.scrollWidth") <= width, width

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 SETUP_CODE = re.compile(r"Setup code +((?:[0-9A-Z]{4}-){3}[0-9A-Z]{4})")
 
 
-def test_ctrl_c_stops_everything_and_the_locks_are_the_same_the_next_time(
+def test_ctrl_c_and_a_kill_stop_everything_and_the_locks_are_the_same_the_next_time(
     demo: Callable[..., Terminal],
 ) -> None:
     first = demo("--locks", "2")
@@ -37,6 +37,10 @@ def test_ctrl_c_stops_everything_and_the_locks_are_the_same_the_next_time(
     assert third.wait() == 1
     assert "another demo is running" in third.text
     assert "Traceback" not in third.text
+
+    second.send(signal.SIGKILL)
+    second.wait()
+    assert alive(second.children) == set()
 
 
 def test_a_termination_during_the_start_stops_everything(demo: Callable[..., Terminal]) -> None:
@@ -60,15 +64,6 @@ def test_a_check_that_is_broken_off_has_not_passed_and_leaves_nothing(
     assert alive(terminal.children) == set()
     assert list(tmp_path.iterdir()) == []
     assert "Traceback" not in terminal.text
-
-
-def test_children_of_a_killed_demo_end_with_it(demo: Callable[..., Terminal]) -> None:
-    terminal = demo()
-    terminal.wait_for(READY)
-    terminal.send(signal.SIGKILL)
-
-    terminal.wait()
-    assert alive(terminal.children) == set()
 
 
 def test_a_simulator_that_dies_ends_the_demo_with_a_word_about_it(
