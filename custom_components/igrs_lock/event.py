@@ -18,7 +18,7 @@ from .entity import IgrsLockEntity
 from .home import is_people
 from .ilp import Event
 from .log import SIGNAL_LOG
-from .people import async_add_person_entities, person_device
+from .people import SIGNAL_PERSON, async_add_person_entities, person_device
 
 if TYPE_CHECKING:
     from homeassistant.core import HomeAssistant
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 PARALLEL_UPDATES = 0
 
 LOG_GAP: Final = "log_gap"
+PHONE_EVENTS: Final = ("phone_joined", "phone_left", "link_opened_twice")
 ACTIVITY: Final = EventEntityDescription(
     key="activity",
     translation_key="activity",
@@ -40,7 +41,7 @@ ACTIVITY: Final = EventEntityDescription(
 PERSON_ACTIVITY: Final = EventEntityDescription(
     key="activity",
     translation_key="person_activity",
-    event_types=["locked", "unlocked", "opened", "access_denied"],
+    event_types=["locked", "unlocked", "opened", "access_denied", *PHONE_EVENTS],
 )
 
 
@@ -92,7 +93,7 @@ class LockActivity(IgrsLockEntity, EventEntity):
 
 
 class PersonActivity(EventEntity):
-    """What somebody does, at any lock."""
+    """What somebody does, at any lock, and what becomes of their phones."""
 
     _attr_has_entity_name = True
     _attr_should_poll = False
@@ -110,6 +111,7 @@ class PersonActivity(EventEntity):
         """Follow the logs of all locks, whenever they are set up."""
         await super().async_added_to_hass()
         self.async_on_remove(async_dispatcher_connect(self.hass, SIGNAL_LOG, self._recorded))
+        self.async_on_remove(async_dispatcher_connect(self.hass, SIGNAL_PERSON, self._phone))
 
     @callback
     def _recorded(self, coordinator: IgrsLockCoordinator, entry: LogEntry) -> None:
@@ -118,6 +120,12 @@ class PersonActivity(EventEntity):
         if (kind := event_type(entry)) in self.event_types:
             lock = plain_name(coordinator.config_entry.title)
             self._trigger_event(kind, {**_attributes(entry), "lock": lock})
+            self.async_write_ha_state()
+
+    @callback
+    def _phone(self, person_id: str, kind: str, phone: str) -> None:
+        if person_id == self._person_id:
+            self._trigger_event(kind, {"phone": phone})
             self.async_write_ha_state()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from homeassistant.config_entries import SOURCE_SYSTEM
 from homeassistant.const import Platform
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 type PeopleConfigEntry = ConfigEntry[Home]
 
 PLATFORMS = (Platform.EVENT, Platform.SENSOR)
+
+SIGNAL_PERSON: Final = f"{DOMAIN}_person"
+"""Sent with a person's ID, the type of an event about one of their phones, and its name."""
 
 
 async def async_make_people(hass: HomeAssistant) -> None:

@@ -12,7 +12,6 @@ import voluptuous as vol
 from homeassistant.config_entries import (
     SOURCE_RECONFIGURE,
     ConfigEntryState,
-    ConfigSubentryFlow,
     SubentryFlowResult,
     UnknownSubEntry,
 )
@@ -42,6 +41,7 @@ from .people_forms import (
     time_fields,
     time_values,
 )
+from .people_remote import PhoneSteps
 from .person import DEFAULT_RIGHTS, Kind, Person, right_of
 from .pin import make_pin, weakness
 
@@ -60,8 +60,8 @@ _PIN_SCHEMA: Final = vol.Schema(
 )
 
 
-class PersonFlow(ConfigSubentryFlow):
-    """Add somebody in three steps, or change one of five things about somebody."""
+class PersonFlow(PhoneSteps):
+    """Add somebody in three steps, or change one thing about somebody."""
 
     def __init__(self) -> None:
         self._person = Person(id="", name="")
@@ -130,6 +130,7 @@ class PersonFlow(ConfigSubentryFlow):
         options = ["identity", "access", "times"]
         if self._takes_pin:
             options.append("pin")
+        options += self._phone_options(await async_get_home(self.hass))
         options.append("resume" if person.suspended else "suspend")
         return self.async_show_menu(
             step_id="reconfigure",

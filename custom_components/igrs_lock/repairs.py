@@ -8,6 +8,7 @@ from homeassistant.components.repairs import ConfirmRepairFlow, RepairsFlow
 
 from .const import ISSUE_CLOCK, ISSUE_LOG_GAP
 from .home import lock_entries
+from .remote.people_repairs import phone_flow
 from .remote.repairs import server_flow
 from .repairs_drift import drift_flow
 from .store import async_get_memory
@@ -55,4 +56,4 @@ async def async_create_fix_flow(
         return VouchForClockFlow()
     if issue_id.startswith(ISSUE_LOG_GAP):
         return ConfirmRepairFlow()  # there is nothing to do but to know
-    return drift_flow(issue_id) or server_flow(issue_id) or PairAgainFlow()
+    return drift_flow(issue_id) or server_flow(issue_id) or phone_flow(issue_id) or PairAgainFlow()

@@ -21,6 +21,7 @@ from .entity import server_device
 from .errors import RemoteNotSaved
 from .gateway import Gateway
 from .issues import async_delete_issues
+from .people_issues import async_replace_phone_issues
 from .store import RemoteStore
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ async def async_unload_server(hass: HomeAssistant, entry: ServerConfigEntry) -> 
         del gateway.home.gateways[entry.entry_id]
     if entry.disabled_by is not None:
         async_delete_issues(hass, entry)
+        async_replace_phone_issues(hass, entry, {})
     return True
 
 
@@ -71,6 +73,7 @@ async def async_remove_server(hass: HomeAssistant, entry: ServerConfigEntry) -> 
     """Forget a server. Its operator revokes this home there; without this home nobody gets in."""
     await RemoteStore(hass, entry.entry_id).async_remove()
     async_delete_issues(hass, entry)
+    async_replace_phone_issues(hass, entry, {})
 
 
 class _Follower:

@@ -74,6 +74,12 @@ class NotAServer(RemoteError):  # noqa: N818  a state, not a fault
     key = "remote_not_a_server"
 
 
+class NoPublicAddress(RemoteError):  # noqa: N818  a state, not a fault
+    """Nobody has reached the server at its public address yet, or it has none: a link would lead nowhere."""
+
+    key = "remote_no_public_address"
+
+
 class RemoteNotSaved(RemoteError):  # noqa: N818  kin of the ledger's
     """What has to outlive a restart could not be stored on disk; therefore it was not done."""
 

@@ -91,6 +91,8 @@ class Phone:
     """A phone that joined: `id` is its join's, `user` the server's user that it is signed in as.
 
     `sent` is the digest of what the server took last of its keys, None while it may have nothing.
+    `ended` is when the server said that the membership is over, which the owner does not know yet:
+    nobody is let in any more, but the phone still has its keys. 0: it goes on.
     """
 
     id: str
@@ -101,6 +103,7 @@ class Phone:
     update_key: bytes = field(repr=False)
     joined: int
     sent: str | None = None
+    ended: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """Return what is stored."""

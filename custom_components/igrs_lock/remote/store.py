@@ -74,6 +74,8 @@ class RemoteStore:
         """Users of the server that are owners here."""
         self.numbers: dict[str, int] = {}
         """The last number of sealed keys, by user."""
+        self.rotations: set[str] = set()
+        """People whose accounts are to be replaced: somebody else may have their keys."""
 
     def _open(self) -> Store[dict[str, Any]]:
         return Store(self._hass, _VERSION, self._file, private=True, atomic_writes=True)
@@ -173,6 +175,7 @@ class RemoteStore:
             "phones": [one.as_dict() for one in self.phones.values()],
             "owners": sorted(self.owners),
             "numbers": dict(self.numbers),
+            "rotations": sorted(self.rotations),
         }
 
     @callback
@@ -197,3 +200,4 @@ class RemoteStore:
         self.phones = {one["id"]: Phone.of(one) for one in data["phones"]}
         self.owners = {str(user) for user in data["owners"]}
         self.numbers = {user: int(number) for user, number in data["numbers"].items()}
+        self.rotations = {str(person_id) for person_id in data["rotations"]}
