@@ -57,6 +57,7 @@ class Site:
         self._again = False
         self._unsure = True
         """Whether the server's list may differ."""
+        self._dropped: set[str] = set()
         self._lists: deque[float] = deque()
         self._waiting: list[CALLBACK_TYPE] = []
         self._timer: CALLBACK_TYPE | None = None
@@ -114,7 +115,10 @@ class Site:
         self._again = True
         if self._task is None and self._gateway.link.connected:
             self._task = self._gateway.entry.async_create_background_task(
-                self._gateway.hass, self._async_work(), f"{self._gateway.entry.title} site"
+                self._gateway.hass,
+                self._async_work(),
+                f"{self._gateway.entry.title} site",
+                eager_start=False,  # its end clears what is set here
             )
 
     async def _async_work(self) -> None:
@@ -186,11 +190,11 @@ class Site:
         RemoteNotSaved: then it is out in memory only, and comes back with a restart.
         """
         async with self._working:
-            await self._async_note_dropped()
+            await self._async_take_out()
         self.async_check_soon(unsure=False)
 
-    async def _async_note_dropped(self) -> set[str]:
-        """Take locks from the list that are not wanted; return them."""
+    async def _async_take_out(self) -> None:
+        """Take the locks from the list that are not wanted, and their capabilities as they are."""
         store, wanted = self._gateway.store, self.wanted()
         dropped = store.locks.keys() - wanted.keys()
         changed = {
@@ -199,24 +203,28 @@ class Site:
             if store.locks[device] != wanted[device]
         }
         if not dropped and not changed:
-            return set()
+            return
         for device in dropped:
             del store.locks[device]
         store.locks.update(changed)
-        # The server's row says otherwise until it was told.
-        self._unsure = True
+        self._dropped |= dropped
+        self._unsure |= bool(changed)
         self._gateway.async_changed()
         await store.async_save()
-        return dropped
 
     async def _async_drop(self) -> None:
-        """Remove locks at the server that are not wanted (7.5). LinkDown, Refused."""
-        for device in sorted(await self._async_note_dropped()):
+        """Remove locks at the server that are not wanted (7.5). LinkDown, Refused.
+
+        After a restart nobody remembers them: then the list ends them.
+        """
+        await self._async_take_out()
+        for device in sorted(self._dropped):
             try:
                 await self._gateway.http.remove_lock(self._gateway.token(), device)
             except Refused as err:
                 if err.status is not Status.NOT_FOUND:
                     raise
+            self._dropped.discard(device)
 
     async def _async_register(self) -> None:
         """Register the locks that are wanted and heard (7.4); wait for the others. LinkDown."""
