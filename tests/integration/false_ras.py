@@ -33,6 +33,7 @@ from custom_components.igrs_lock.remote.chain import Checkpoint, genesis
 from custom_components.igrs_lock.remote.wire import b64, ulid
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable
 
     from homeassistant.core import HomeAssistant
@@ -72,6 +73,7 @@ class FalseRas:
         self._socket: web.WebSocketResponse | None = None
         self._runner: web.AppRunner | None = None
         self._port = 0
+        self._scheme = "http"
 
     @classmethod
     def of(cls, ras: RasHouse, site: str = "", gateway: str = "") -> FalseRas:
@@ -89,7 +91,7 @@ class FalseRas:
     @property
     def url(self) -> str:
         """Its address."""
-        return f"http://127.0.0.1:{self._port}"
+        return f"{self._scheme}://127.0.0.1:{self._port}"
 
     @property
     def connected(self) -> bool:
@@ -124,14 +126,15 @@ class FalseRas:
 
     # --- life ---
 
-    async def start(self) -> None:
-        """Listen on loopback."""
+    async def start(self, certificate: ssl.SSLContext | None = None) -> None:
+        """Listen on loopback, on the port of before."""
         app = web.Application()
         app.router.add_get("/api/v1/gateway", self._serve)
         app.router.add_route("*", "/{path:.*}", self._http)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self._port)
+        self._scheme = "http" if certificate is None else "https"
+        site = web.TCPSite(self._runner, "127.0.0.1", self._port, ssl_context=certificate)
         await site.start()
         self._port = self._runner.addresses[0][1]
 
