@@ -22,7 +22,10 @@ from .errors import LinkDown, RemoteError
 from .http import RasHttp, is_loopback
 from .issues import ServerIssues
 from .link import Down, GatewayLink, Welcome
+from .people import RemotePeople
+from .relay import Relays
 from .site import Site
+from .states import States
 from .tags import TagChecks
 from .wire import b64, unb64
 
@@ -62,10 +65,6 @@ class Gateway:
         self._stops: list[CALLBACK_TYPE] = []
         self.http = _http_of(hass, entry)
         self.link = GatewayLink(hass, entry, store, self)
-        from .people import RemotePeople  # noqa: PLC0415
-        from .relay import Relays  # noqa: PLC0415
-        from .states import States  # noqa: PLC0415
-
         self.site = Site(self)
         self.people = RemotePeople(self)
         self.relays = Relays(self)

@@ -293,7 +293,10 @@ class RemotePeople:
         self._again = True
         if self._task is None:
             self._task = self._gateway.entry.async_create_background_task(
-                self._gateway.hass, self._async_work(), f"{self._gateway.entry.title} people"
+                self._gateway.hass,
+                self._async_work(),
+                f"{self._gateway.entry.title} people",
+                eager_start=False,  # its end clears what is set here
             )
 
     @callback
