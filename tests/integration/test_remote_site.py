@@ -11,13 +11,11 @@ from igrs_ras import sites
 from igrs_ras.status import Refused, Status
 from igrs_ras.storage.tables import locks as lock_rows
 from sqlalchemy import select
-from world import DOMAIN
 
 from custom_components.igrs_lock.remote.wire import canonical
 
 if TYPE_CHECKING:
     from board import TestLock
-    from freezegun.api import FrozenDateTimeFactory
     from homeassistant.config_entries import ConfigEntry
     from homeassistant.core import HomeAssistant
     from ras_house import RasHouse
@@ -313,6 +311,7 @@ async def test_administrators_are_named_to_a_server_on_this_machine_only(
         near, unique_id="00" * 32, data={**near.data, "local": True}
     )
     gateway = await ras.set_up(near)
+    await ras.until(lambda: gateway._admins._told == [])  # nobody yet
     told: list[list[str]] = []
 
     async def request(kind: str, body: Any = None, lock: str = "") -> dict[str, Any]:
