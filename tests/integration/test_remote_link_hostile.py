@@ -343,6 +343,9 @@ async def test_after_sleep_a_dead_link_is_found_out_soon(
 ) -> None:
     await line.up()
     await ras_house.within(6, lambda: false.said("ping"))
+    channel = line.link._channel
+    assert channel is not None
+    await ras_house.until(lambda: not channel._pings)  # its pong came, too
     false.swallow = {"ping"}
     pings = len(false.said("ping"))
     # Eight hours passed, and the monotonic clock knows nothing of them.
