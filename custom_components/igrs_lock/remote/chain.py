@@ -57,7 +57,7 @@ class Checkpoint:
         read = Reader(body)
         first, last = read.integer("first", 1, INT_MAX), read.integer("last", 1, INT_MAX)
         entries = read.binaries("entries", ENTRIES_MAX, 32)
-        if last - first + 1 != len(entries):
+        if not entries or last - first + 1 != len(entries):
             raise Malformed("entries are not those from first to last")
         return cls(
             first=first,
