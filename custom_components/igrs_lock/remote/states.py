@@ -132,13 +132,17 @@ class _Lock:
         self._quiet_until = 0.0
         self._timer: CALLBACK_TYPE | None = None
         self._nonces: deque[tuple[bytes, float]] = deque(maxlen=_NONCES_MAX)
-        self._stop = coordinator.async_listen_heard(self._heard)
+        self._stops = (
+            coordinator.async_listen_heard(self._heard),
+            coordinator.async_add_listener(self._later),  # it may be back, with what it said before
+        )
         self._note_mark()
 
     @callback
     def stop(self) -> None:
         """Listen no more."""
-        self._stop()
+        for each in self._stops:
+            each()
         if self._timer is not None:
             self._timer()
             self._timer = None
