@@ -92,7 +92,7 @@ class Desk:
         message = Message("1", kind, lock=body.get("lock", ""), body=body)
         (self.states if kind == "lock.follow" else self.relays).received(message)
 
-    def open(self, rac: Rac, data: bytes, **changed: Any) -> str:
+    def open(self, rac: Rac, message: bytes, /, **changed: Any) -> str:
         """Open a relay; return its ID."""
         relay_id = secrets.token_hex(16)
         body = {
@@ -100,7 +100,7 @@ class Desk:
             "user": rac.user,
             "lock": rac.device,
             "expires": round(time.time() * 1000) + 10_000,
-            **part(0, data),
+            **part(0, message),
         } | changed
         self.say("relay.open", **body)
         return str(body["relay"])
