@@ -136,7 +136,7 @@ class RemoteStore:
         self.generation = self.seq = self.seq_generation = 0
         if self.audit is not None:
             self.keep_audit()
-        self.audit_problem = None
+        self.audit_problem = self.checkpoint = None
         self.invitations = {}
 
     @callback
