@@ -123,7 +123,7 @@ async def async_look(hass: HomeAssistant, address: str, ca: str | None, code: st
 
 async def async_enrol(hass: HomeAssistant, offer: Offer) -> dict[str, Any]:
     """Take the place; return the entry's data. WrongCode, kin of RemoteError."""
-    http = RasHttp(hass, offer.url, offer.ca)
+    http = RasHttp(hass, offer.url, offer.ca, local=offer.app is not None)
     # First, so that the code is not spent at another server, if the address has changed hands.
     if (await http.server_info()).key != offer.server_key:
         raise NotAServer

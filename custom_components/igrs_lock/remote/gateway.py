@@ -16,7 +16,7 @@ from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
 from yarl import URL
 
-from ..const import CONF_CA, CONF_PRIVATE_KEY, CONF_SERVER_KEY, CONF_URL
+from ..const import CONF_CA, CONF_LOCAL, CONF_PRIVATE_KEY, CONF_SERVER_KEY, CONF_URL
 from .admins import Admins
 from .errors import LinkDown, RemoteError
 from .http import RasHttp, is_loopback
@@ -44,7 +44,8 @@ _RELAYS: Final = frozenset(("lock.prewarm", "relay.data", "relay.end", "relay.op
 
 
 def _http_of(hass: HomeAssistant, entry: ServerConfigEntry) -> RasHttp:
-    return RasHttp(hass, entry.data[CONF_URL], entry.data[CONF_CA])
+    data = entry.data
+    return RasHttp(hass, data[CONF_URL], data[CONF_CA], local=data[CONF_LOCAL])
 
 
 class Gateway:
