@@ -68,6 +68,15 @@ CODE_FIELD: Final = TextSelector(TextSelectorConfig(autocomplete="off"))
 URL_FIELD: Final = TextSelector(TextSelectorConfig(type=TextSelectorType.URL))
 CA_FIELD: Final = TextSelector(TextSelectorConfig(multiline=True))
 
+_SERVER: Final = vol.Schema(
+    {
+        vol.Required(CONF_URL): URL_FIELD,
+        vol.Required(CONF_CODE): CODE_FIELD,
+        vol.Optional(CONF_CA): CA_FIELD,
+    }
+)
+_CODE_REASONS: Final = ("too_many_attempts", "wrong_code")
+
 
 def reason_of(err: Exception) -> str:
     """Return the key of the sentence for what went wrong."""
@@ -144,33 +153,30 @@ class ServerSteps(BaseFlow):
 
     async def async_step_server(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
         """Ask where the server is, and for a code of its operator."""
-        schema = vol.Schema(
-            {
-                vol.Required(CONF_URL): URL_FIELD,
-                vol.Required(CONF_CODE): CODE_FIELD,
-                vol.Optional(CONF_CA): CA_FIELD,
-            }
-        )
-        errors = {}
-        if user_input is not None:
-            try:
-                offer = await async_look(
-                    self.hass,
-                    user_input[CONF_URL],
-                    user_input.get(CONF_CA, "").strip() or None,
-                    user_input[CONF_CODE],
-                )
-            except FAULTS as err:
-                errors = errors_of(err, schema)
-            else:
-                await self.async_set_unique_id(offer.unique_id, raise_on_progress=False)
-                self._abort_if_unique_id_configured(error="server_already_configured")
-                self._offer = offer
-                return await self.async_step_server_confirm()
+        if user_input is None:
+            return self._server_form()
+        try:
+            offer = await async_look(
+                self.hass,
+                user_input[CONF_URL],
+                user_input.get(CONF_CA, "").strip() or None,
+                user_input[CONF_CODE],
+            )
+        except FAULTS as err:
+            return self._server_form(user_input, err)
+        await self.async_set_unique_id(offer.unique_id, raise_on_progress=False)
+        self._abort_if_unique_id_configured(error="server_already_configured")
+        self._offer = offer
+        return await self.async_step_server_confirm()
+
+    @callback
+    def _server_form(
+        self, values: dict[str, Any] | None = None, err: Exception | None = None
+    ) -> ConfigFlowResult:
         return self.async_show_form(
             step_id="server",
-            data_schema=self.add_suggested_values_to_schema(schema, user_input),
-            errors=errors,
+            data_schema=self.add_suggested_values_to_schema(_SERVER, values),
+            errors={} if err is None else errors_of(err, _SERVER),
         )
 
     async def async_step_server_confirm(
@@ -199,6 +205,9 @@ class ServerSteps(BaseFlow):
             try:
                 data = await async_enrol(self.hass, offer)
             except FAULTS as err:
+                if self.source != SOURCE_HASSIO and reason_of(err) in _CODE_REASONS:
+                    # Back to where it was typed.
+                    return self._server_form({CONF_URL: offer.url, CONF_CA: offer.ca or ""}, err)
                 errors = errors_of(err, schema)
             else:
                 return self.async_create_entry(

@@ -28,6 +28,7 @@ from ..const import (
     TYPE_SERVER,
 )
 from .errors import NotAServer
+from .handshake import Down
 from .http import BadAddress, RasHttp, async_context, read_address
 from .identity import fingerprint, new_private_key, read_code
 from .store import RemoteStore
@@ -150,6 +151,8 @@ async def async_enrol_anew(hass: HomeAssistant, entry: ServerConfigEntry, offer:
     """
     loaded = entry.state is ConfigEntryState.LOADED
     store = entry.runtime_data.store if loaded else RemoteStore(hass, entry.entry_id)
+    # The owner knows that it does not, and begins anew.
+    unsigned = loaded and entry.runtime_data.link.down is Down.FALSE_CHECKPOINT
     if not loaded:
         await store.async_load()
     await store.async_save()  # a code is spent only if its place can be stored
@@ -157,6 +160,8 @@ async def async_enrol_anew(hass: HomeAssistant, entry: ServerConfigEntry, offer:
     if loaded:
         await hass.config_entries.async_unload(entry.entry_id)
     store.async_begin_anew()
+    if unsigned or any(data[key] != entry.data[key] for key in (CONF_SERVER_KEY, CONF_SITE)):
+        store.checkpoint = None  # another server did not sign it, and another site is not in it
     await store.async_save()
     hass.config_entries.async_update_entry(entry, data=data, unique_id=offer.unique_id)
     hass.config_entries.async_schedule_reload(entry.entry_id)
