@@ -139,9 +139,7 @@ class Connected:
         """End everything; what is under way ends as unconfirmed."""
         task, self._task = self._task, None
         if task is not None:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            await _ended(task)
         self._save_floors()
         await self.http.close()
 
@@ -234,9 +232,7 @@ class Connected:
             if reading is None:
                 await socket.close()  # else it does so itself
             else:
-                reading.cancel()
-                with contextlib.suppress(asyncio.CancelledError, RacError):
-                    await reading
+                await _ended(reading)
 
     async def _follow(self, socket: PushSocket) -> None:
         """Follow all locks for which there are keys. What the server leaves out shows as never heard."""
@@ -410,6 +406,13 @@ class Connected:
 def _pause(attempt: int) -> float:
     """Seconds before connecting again: short at first, then doubling, at random, so that not all come back at once."""
     return random.uniform(0, min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(attempt, 10)))  # noqa: S311
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    """Cancel a task and see it end, without taking a cancellation of the caller for the task's."""
+    task.cancel()
+    await asyncio.wait([task])
+    _quietly(task)
 
 
 def _quietly(task: asyncio.Task[None]) -> None:

@@ -89,7 +89,7 @@ def _answer(text: bytes) -> Fields:
         answer = Fields(read_json(text))
         status = answer.integer("status", 0, 1000)
         if status:
-            raise server_says(status, answer.text("message", 1000))
+            raise server_says(status, answer.remark("message"))
         data = read_json(text).get("data")
         return Fields({} if data is None else data)
     except MalformedError as error:

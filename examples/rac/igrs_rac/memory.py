@@ -187,12 +187,12 @@ class Memory:
             secret=secret,
             private=private,
             stage=stage,
-            join=fields.hex_id("join") if opened else fields.text("join"),
+            join=_known_id(fields, "join", known=opened),
             token=fields.text("token", _TOKEN_MAX),
             device_token=fields.text("device_token", _TOKEN_MAX),
-            user=fields.hex_id("user") if opened else "",
-            site=fields.hex_id("site") if opened else "",
-            person=bytes.fromhex(fields.hex_id("person")) if opened else b"",
+            user=_known_id(fields, "user", known=opened),
+            site=_known_id(fields, "site", known=opened),
+            person=bytes.fromhex(_known_id(fields, "person", known=opened)),
             person_name=fields.text("person_name"),
             done=fields.binary("done", most=32),
             update_key=fields.binary("update_key", size=_UPDATE_KEY_SIZE if opened else 0),
@@ -208,3 +208,8 @@ class Memory:
                 for item in fields.items("floors", 2 * LOCKS_MAX)
             },
         )
+
+
+def _known_id(fields: Fields, name: str, *, known: bool) -> str:
+    """Return an identifier, or nothing as long as it is not known."""
+    return fields.hex_id(name) if known else fields.text(name, 0)

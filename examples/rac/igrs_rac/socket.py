@@ -128,8 +128,6 @@ class PushSocket:
         finally:
             self._over = self._over or ClosedError()
             beating.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await beating
             for waiting in self._waiting.values():
                 if not waiting.done():
                     waiting.set_exception(self._over)
@@ -196,4 +194,4 @@ class PushSocket:
 
 
 def _refusal(message: Message) -> tuple[int, str]:
-    return message.body.integer("status", 1, 1000), message.body.text("message", 1000)
+    return message.body.integer("status", 1, 1000), message.body.remark("message")

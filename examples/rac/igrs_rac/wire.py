@@ -120,6 +120,11 @@ class Fields:
             raise MalformedError(name)
         return value
 
+    def remark(self, name: str) -> str:
+        """Return a text for people, which nothing depends on: empty if it is none."""
+        value = self._fields.get(name)
+        return value[:256] if isinstance(value, str) else ""
+
     def hex_id(self, name: str) -> str:
         """Return an identifier: 32 lower-case hexadecimal digits."""
         return self._matching(name, _ID)
