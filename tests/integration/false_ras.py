@@ -58,6 +58,7 @@ class FalseRas:
         self.tape: list[Envelope] = []
         """All messages of the home, in order."""
         self.connections = 0
+        self.pongs = 0
         self.hello: dict[str, Any] = {}
         """Fields of `hello` that are others than the right ones."""
         self.welcome: dict[str, Any] = {}
@@ -183,7 +184,9 @@ class FalseRas:
     # --- the handshake, and what is answered by itself ---
 
     async def _serve(self, request: web.Request) -> web.WebSocketResponse:
-        socket = web.WebSocketResponse(protocols=("igrs.gateway.v1",), compress=False)
+        socket = web.WebSocketResponse(
+            protocols=("igrs.gateway.v1",), compress=False, autoping=False
+        )
         await socket.prepare(request)
         self.connections += 1
         self._socket = None
@@ -226,6 +229,7 @@ class FalseRas:
         async for frame in socket:
             if frame.type is WSMsgType.TEXT:
                 await self._heard(socket, json.loads(frame.data))
+            self.pongs += frame.type is WSMsgType.PONG
         return socket
 
     async def _heard(self, socket: web.WebSocketResponse, message: Envelope) -> None:

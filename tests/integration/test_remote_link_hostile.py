@@ -265,6 +265,23 @@ async def test_case_39_a_flood_leaves_home_assistant_alone(
     running.cancel()
 
 
+async def test_case_39_a_flood_of_pings_is_one_too(
+    ras_house: RasHouse, false: FalseRas, line: Line
+) -> None:
+    await line.up()
+    socket = false._socket
+    assert socket is not None
+    for _ in range(1500):
+        await socket.ping(b"?")
+    await false.say("anything", {})
+    for _ in range(20):
+        await breathe(ras_house.hass)
+    assert not line.heard.live
+    await ras_house.within(10, lambda: line.heard.live)
+    await ras_house.until(lambda: false.pongs == 1500)
+    assert line.link.connected
+
+
 async def test_case_36_a_server_that_does_not_read_is_left(
     ras_house: RasHouse, false: FalseRas, line: Line
 ) -> None:

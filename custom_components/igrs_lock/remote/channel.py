@@ -19,7 +19,7 @@ from .pace import Bucket
 from .wire import LinkDown, Malformed, Message, Reader, Refused, Status, ulid
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from .clock import ServerClock
 
@@ -127,9 +127,10 @@ class Channel:
 
     def _write(self, text: str) -> bool:
         """Write a message; it is with the system on return, unless the server reads too slowly."""
-        if self.ended.done():
-            return False
-        task = asyncio.create_task(self._socket.send_str(text), eager_start=True)
+        return not self.ended.done() and self._out_of(self._socket.send_str(text))
+
+    def _out_of(self, writing: Coroutine[Any, Any, None]) -> bool:
+        task = asyncio.create_task(writing, eager_start=True)
         if not task.done():
             self._writing.add(task)
             task.add_done_callback(self._written)
@@ -151,26 +152,35 @@ class Channel:
         units = 0.0
         while not self.ended.done():
             frame = await self._socket.receive()
-            if frame.type is not aiohttp.WSMsgType.TEXT:
+            now = self._loop.time()
+            cost = 1.0
+            if frame.type is aiohttp.WSMsgType.TEXT:
+                self._heard = now
+                cost += len(frame.data) / _IN_UNIT
+            elif frame.type not in (aiohttp.WSMsgType.PING, aiohttp.WSMsgType.PONG):
                 self.end(self._socket.close_code)
                 return
-            self._heard = self._loop.time()
-            cost = 1 + len(frame.data) / _IN_UNIT
             units += cost
-            if wait := self._in.take(self._heard, cost):
+            if wait := self._in.take(now, cost):
                 units = 0.0
                 await asyncio.sleep(wait)
                 self._in.take(self._loop.time(), cost)
             elif units > _TURN:
                 units = 0.0
                 await asyncio.sleep(0)
-            try:
-                self._take(Message.of(frame.data))
-            except Malformed as err:
-                _LOGGER.debug("Dropped a message of the server: %s", err)
-            except Exception:
-                # What one message does wrong does not end the link.
-                _LOGGER.exception("A message of the server could not be worked off")
+            if frame.type is aiohttp.WSMsgType.PING:
+                self._out_of(self._socket.pong(frame.data))
+            elif frame.type is aiohttp.WSMsgType.TEXT:
+                self._hand_on(frame.data)
+
+    def _hand_on(self, text: str) -> None:
+        """Work a message off. What one does wrong does not end the link."""
+        try:
+            self._take(Message.of(text))
+        except Malformed as err:
+            _LOGGER.debug("Dropped a message of the server: %s", err)
+        except Exception:
+            _LOGGER.exception("A message of the server could not be worked off")
 
     def _take(self, message: Message) -> None:
         if message.type == "pong":

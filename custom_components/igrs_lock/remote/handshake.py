@@ -191,6 +191,10 @@ async def _greet(
 async def _receive(socket: aiohttp.ClientWebSocketResponse, kind: str) -> Reader:
     """Return the body of the next message, which must be of this type. Malformed, Ended."""
     frame = await socket.receive()
+    while frame.type is aiohttp.WSMsgType.PING:
+        await socket.pong(frame.data)
+        await asyncio.sleep(0)
+        frame = await socket.receive()
     if frame.type is not aiohttp.WSMsgType.TEXT:
         raise Ended(Down.of_code(socket.close_code))
     message = Message.of(frame.data)

@@ -216,6 +216,8 @@ class Dialer(_Caller):
                         protocols=(protocol,),
                         ssl=context,
                         max_msg_size=MESSAGE_MAX,
+                        # A flood of pings would be answered without a pause.
+                        autoping=False,
                         timeout=aiohttp.ClientWSTimeout(ws_close=_CLOSE_TIMEOUT),
                     )
             try:

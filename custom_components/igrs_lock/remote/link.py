@@ -50,10 +50,10 @@ PROTOCOL: Final = "igrs.gateway.v1"
 _FIRST_PAUSE: Final = 3.0
 _LONGEST_PAUSE: Final = 60.0
 _LONG_PAUSE: Final = 600.0
-"""Where the owner or the server's operator has to do something, most likely."""
+"""Where somebody has to do something, most likely, and each attempt is written to the disk."""
 _STEADY: Final = 60.0
 """Seconds after which a link counts as one that holds."""
-_HOPELESS: Final = (Down.REFUSED, Down.KEY_CHANGED, Down.NOT_SAVED)
+_HOPELESS: Final = (Down.REFUSED, Down.NOT_SAVED)
 
 
 class Delegate(Protocol):
