@@ -82,7 +82,7 @@ class Desk:
     def join(self, person_id: str) -> str:
         """Let a person's phone be a member; return its user."""
         user = secrets.token_hex(16)
-        phone = SimpleNamespace(id=user, user=user, person_id=person_id)
+        phone = SimpleNamespace(id=user, user=user, person_id=person_id, ended=False)
         self.store.phones[user] = phone
         return user
 

@@ -106,7 +106,11 @@ async def test_on_a_held_connection_it_is_one_message_and_the_homes_session_stay
     assert anna.read(desk.answers(relay)) == [Result.DONE, Result.DONE, Event.DOOR_CLOSED]
     desk.say("relay.end", relay=relay, why=0)
     await world.settle()
+    # The lock has one session for a connection: ours is over, and the next one is opened with one message.
+    lock.traffic.clear()
     await world.call(lock, "lock")
+    assert lock.kinds()[0] == SESSION_OPEN
+    assert ERROR not in lock.kinds("notify")
     assert lock.core.bolt == c.BOLT_LOCKED
     assert len(desk.answers(relay)) <= 2
 

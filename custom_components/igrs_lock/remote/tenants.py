@@ -87,6 +87,8 @@ def users_person(gateway: Gateway, coordinator: IgrsLockCoordinator, user: str) 
     The server's word: good for asking a lock for a nonce or for connecting to it, and for no more.
     """
     for phone in gateway.store.phones.values():
-        if phone.user == user and persons_tenant(gateway, coordinator, phone.person_id):
+        if phone.user != user or phone.ended:
+            continue
+        if persons_tenant(gateway, coordinator, phone.person_id) is not None:
             return phone.person_id
     return None
