@@ -91,14 +91,14 @@ class RasHouse:
 
     # --- life ---
 
-    async def start(self) -> Ras:
+    async def start(self, public_url: str | None = None) -> Ras:
         """Start the server, on the port of before."""
         assert self.ras is None
         address = f"127.0.0.1:{self.port}"
         settings = Settings(
             data=str(self.folder),
             listen=address,
-            public_url=f"http://{address}",
+            public_url=f"http://{address}" if public_url is None else public_url,
             local_listen="127.0.0.1:0",
             metrics_listen="",
         )
@@ -233,6 +233,11 @@ class RasHouse:
             self._freezer.tick(step)
             await breathe(self.hass)
         return await self.until(condition)
+
+    async def let_pass(self, seconds: float, step: float = 5.0) -> None:
+        """Let time pass, with real time in between for what has to happen on sockets."""
+        end = time.monotonic() + seconds
+        await self.within(seconds + step, lambda: time.monotonic() >= end, step)
 
     async def wait(self, work: Any) -> Any:
         """Wait for work that needs no time to pass; return its result."""

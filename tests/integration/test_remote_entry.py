@@ -81,7 +81,7 @@ async def test_switched_off_the_link_is_closed_at_once_and_stays_so_over_a_resta
     await ras.until(lambda: ras.server.gateways.link_of(site) is None)
     await ras.wait(hass.config_entries.async_reload(enrolled.entry_id))
     assert states(hass) == ("off", "off")
-    await ras.within(120, lambda: True)
+    await ras.let_pass(120)
     assert ras.server.gateways.link_of(site) is None
     await turn(hass, ras, "on")
     await ras.until(lambda: states(hass) == ("on", "on"))
@@ -102,7 +102,7 @@ async def test_off_holds_also_if_it_cannot_be_stored_and_on_does_not(
     with pytest.raises(HomeAssistantError):
         await turn(hass, ras, "on")
     assert states(hass) == ("off", "off")
-    await ras.within(60, lambda: True)
+    await ras.let_pass(60)
     assert ras.server.gateways.link_of(enrolled.data["site"]) is None
     monkeypatch.undo()
     await turn(hass, ras, "on")
