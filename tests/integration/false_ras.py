@@ -266,7 +266,7 @@ class FalseRas:
                 return {"count": 0}
         return {}
 
-    async def _http(self, request: web.Request) -> web.Response:
+    async def _http(self, request: web.Request) -> web.StreamResponse:
         return web.json_response({"status": 0, "message": "done", "data": None})
 
     def _envelope(self, kind: str, body: dict[str, Any]) -> str:
