@@ -104,11 +104,14 @@ def test_every_sequence_is_drawn(path: Path) -> None:
 def test_every_module_of_the_integration_is_in_the_architecture() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
     text = text.partition("\n## Inside the integration\n")[2].partition("\n## ")[0]
-    rows = re.findall(r"^\| (`[a-z_*`, ]+`) \|", text, re.MULTILINE)
-    names = [name for row in rows for name in re.findall(r"`([a-z_*]+)`", row)]
-    modules = [path.stem for path in (ROOT / "custom_components" / "igrs_lock").glob("[!_]*.py")]
-    assert [one for one in modules if not any(fnmatch(one, name) for name in names)] == []
-    assert [name for name in names if not any(fnmatch(one, name) for one in modules)] == []
+    own, _, remote = text.partition("\n**The link to a server**")
+    package = ROOT / "custom_components" / "igrs_lock"
+    for part, folder in ((own, package), (remote, package / "remote")):
+        rows = re.findall(r"^\| (`[a-z_*`, ]+`) \|", part, re.MULTILINE)
+        names = [name for row in rows for name in re.findall(r"`([a-z_*]+)`", row)]
+        modules = [path.stem for path in folder.glob("[!_]*.py")]
+        assert [one for one in modules if not any(fnmatch(one, name) for name in names)] == []
+        assert [name for name in names if not any(fnmatch(one, name) for one in modules)] == []
 
 
 def test_every_module_of_the_server_is_in_the_architecture() -> None:
