@@ -147,6 +147,7 @@ class Boot:
         )
         ras = self._ras
         ras.identity.generation = generation
+        ras.sites.restored()
         ras.relay.end_for(why=Status.UNKNOWN)
         for user in list(ras.hub.users()):
             ras.hub.close_user(user)

@@ -170,6 +170,10 @@ class Sites:
         key = f"{site} {user}"
         return self._wanted.take(key) if count else not self._wanted.full(key)
 
+    def restored(self) -> None:
+        """Let homes be asked again: what came of it so far was in the database that went."""
+        self._wanted = Window(self._ras.clock, *WANTED)
+
     async def start(self) -> None:
         """Nothing to begin."""
 

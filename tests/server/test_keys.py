@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import pytest_asyncio
 from conftest import MovedClock, eventually
-from gates import Gates, shared_ras
+from gates import PASSWORD, Gates, shared_ras
 from home_state import from_state, to_state
 from igrs_ras.restore import restored_server
 from igrs_ras.storage.tables import events
@@ -188,6 +188,25 @@ async def test_after_a_restore_the_home_sends_everybodys_keys_without_being_aske
         (phone,) = (one for one in phones if name == f"user:{one.user}")
         assert json.loads(phone.open_update(body)) == phone.box
     assert wanted(home) == []
+
+
+async def test_a_home_that_was_asked_before_an_older_copy_was_found_out_is_asked_again(
+    gates: Gates, ras: Ras
+) -> None:
+    """Who connects before the home asks in vain: what the copy noted for the home is void."""
+    home = await gates.enrolled("Home", LOCK)
+    owner, mail = gates.phone("Olga"), "olga@keys.example"
+    await owner.claim(await home.owner_code(), mail, PASSWORD)
+    await home.until(lambda: owner.user in home.members)
+    await lost(owner)
+    await home.until(lambda: wanted(home) == [owner.user])
+    await ras.store.write(lambda tx: ras.boot.proven(tx, 0))
+    await eventually(lambda: not home.connected)
+    await home.connect()
+    owner.token = ""  # void
+    await owner.sign_in(mail, PASSWORD)
+    await lost(owner)
+    await home.until(lambda: wanted(home) == [owner.user] * 2)
 
 
 async def test_a_home_that_dies_before_it_has_sent_the_keys_sends_them_at_its_next_start(
