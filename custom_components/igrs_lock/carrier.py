@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Final, Protocol
 from homeassistant.core import callback
 
 from .errors import LockBusyError
-from .link import LinkLostError
+from .link import LinkLostError, has_room
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
+    from .client import LockClient
+    from .coordinator import IgrsLockCoordinator
     from .held import HeldLink
 
 RADIO_WAIT: Final = 3.0
@@ -27,6 +29,8 @@ RADIO_WAIT: Final = 3.0
 KEPT_WAITING: Final = 15.0
 """Seconds that relays together may keep a job waiting before it goes first."""
 _SERVED_MAX: Final = 64
+_ROOM_TRIES: Final = 5
+_ROOM_PAUSE: Final = 0.1
 
 
 class Eviction(Enum):
@@ -64,18 +68,10 @@ class _Waiter:
 class Carrier:
     """Gives turns on one lock's connection and hands messages over.
 
-    `busy` is held by whoever uses the connection. `wrote` is told before anything is written that may
-    move the bolt; `replaced` after a turn in which a session was opened: the lock has one for each
-    connection, so this home's own is over.
+    `busy` is held by whoever uses the connection, `client` is this home's own side of it.
     """
 
-    def __init__(
-        self,
-        held: HeldLink,
-        busy: asyncio.Lock,
-        wrote: Callable[[], None],
-        replaced: Callable[[], None],
-    ) -> None:
+    def __init__(self, held: HeldLink, busy: asyncio.Lock, client: LockClient) -> None:
         self.hindered: Callable[[], bool] = _no
         """Whether relays have to wait now; `async_next` is to be called when that ends."""
         self.job_waits: Callable[[], bool] = _no
@@ -85,8 +81,7 @@ class Carrier:
         """Seconds for which relays kept the job waiting that has something to do now."""
         self._held = held
         self._busy = busy
-        self._wrote = wrote
-        self._replaced = replaced
+        self._client = client
         self._waiting: list[_Waiter] = []
         self._served: dict[str, int] = {}
         self._turns = 0
@@ -95,6 +90,7 @@ class Carrier:
         self.used = False
         """Whether a passenger wrote anything on this connection."""
         self._opened = False
+        self._warming = 0
 
     # --- turns ----------------------------------------------------------------------------------
 
@@ -118,7 +114,8 @@ class Carrier:
             yield
         finally:
             if self._opened:
-                self._replaced()
+                # The lock has one session for each connection, so this home's own is over.
+                self._client.sessions_over()
             self.kept_waiting += loop.time() - since
             if not self.job_waits():
                 self.kept_waiting = 0.0
@@ -188,6 +185,40 @@ class Carrier:
             self._leaving = True
             self.passenger.evicted(why)
 
+    # --- the connection -------------------------------------------------------------------------
+
+    async def async_warm(self) -> None:
+        """Keep a connection for whoever comes soon, until this is cancelled.
+
+        Whatever is asked meanwhile uses it, also while it is being made; if nothing was, it ends with
+        this. Kin of OperationError, LinkLostError.
+        """
+        self._warming += 1
+        try:
+            with self._held.hold():
+                link = self._held.link or await self._held.connect()
+                async with self._busy:
+                    if self._held.link is link:
+                        await link.listen()
+                await asyncio.Event().wait()
+        finally:
+            self._warming -= 1
+            if not self.used and not self._client.session_alive:
+                self._held.let_go()
+
+    async def async_make_room(self) -> bool:
+        """End the connection if it serves only people far away; return whether it did.
+
+        A gateway has few of them, and somebody here needs one, for another lock.
+        """
+        here = self.hindered() or (self._busy.locked() and self.passenger is None)
+        far = self.passenger is not None or self.used or self._warming
+        if self._held.link is None or here or not far:
+            return False
+        self.give_way()
+        await self._held.drop()
+        return True
+
     # --- messages -------------------------------------------------------------------------------
 
     async def async_connect(self) -> None:
@@ -206,7 +237,7 @@ class Carrier:
         self.used = self._wrote_now = True
         self._opened |= opens
         if moves:
-            self._wrote()
+            self._client.writes += 1
         await link.send(message)
 
     async def async_listen(self) -> None:
@@ -218,6 +249,17 @@ class Carrier:
     def received(self, message: bytes) -> bool:
         """Take a message of the lock; return whether it is the passenger's."""
         return self._wrote_now and self.passenger is not None and self.passenger.received(message)
+
+
+async def async_make_room(coordinator: IgrsLockCoordinator) -> bool:
+    """End what is connected for people far away, until this lock can be; return whether it can."""
+    for other in (*coordinator.home.coordinators.values(),):
+        if other is not coordinator and await other.client.carrier.async_make_room():
+            for _ in range(_ROOM_TRIES):
+                if has_room(coordinator.hass, coordinator.address):
+                    return True
+                await asyncio.sleep(_ROOM_PAUSE)  # a gateway tells it a moment later
+    return False
 
 
 def _no() -> bool:

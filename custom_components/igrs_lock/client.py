@@ -111,7 +111,7 @@ class LockClient:
         self._inbox: asyncio.Queue[Reply | LockError | LinkLostError | bytes] = asyncio.Queue()
         self.held = HeldLink(hass, address, name, self._lock, self._received, self._ended)
         """The connection."""
-        self.carrier = Carrier(self.held, self._lock, self._counted, self._sessions_over)
+        self.carrier = Carrier(self.held, self._lock, self)
         """Who else's sessions travel on it: relays."""
         if link is not None:
             self.held.use(link)
@@ -175,23 +175,6 @@ class LockClient:
                 raise NoAnswerError(self.name) from err
             finally:
                 self.held.arm_idle()
-
-    async def async_warm(self) -> None:
-        """Keep a connection for whoever comes soon, until this is cancelled.
-
-        Whatever is asked meanwhile uses it, also while it is being made; if nothing was, it ends with
-        this. Kin of OperationError, LinkLostError.
-        """
-        try:
-            with self.held.hold():
-                link = self.held.link or await self.held.connect()
-                async with self._lock:
-                    if self.held.link is link:
-                        await link.listen()
-                await asyncio.Event().wait()
-        finally:
-            if not self._sessions and not self.carrier.used:
-                self.held.let_go()
 
     @callback
     def confirmed(self) -> None:
@@ -323,7 +306,7 @@ class LockClient:
                         raise err
         self._timing.answered = self._timing.elapsed()
         if call.identity.is_person and any(reply.result in _ENDING for reply in replies):
-            self._sessions_over()
+            self.sessions_over()
         return replies
 
     def _refusal(self, err: LockError, identity: Identity) -> OperationError:
@@ -350,13 +333,14 @@ class LockClient:
 
     @callback
     def _ended(self, lost: bool) -> None:
-        self._sessions_over()
+        self.sessions_over()
         self.carrier.link_ended()
         if lost:
             self._inbox.put_nowait(LinkLostError("the link was lost"))
 
     @callback
-    def _sessions_over(self) -> None:
+    def sessions_over(self) -> None:
+        """Take that the lock knows none of this client's sessions any more."""
         self._sessions.clear()
         self.on_session_end()
 
@@ -409,12 +393,8 @@ class LockClient:
 
     @callback
     def _written(self) -> None:
-        self._counted()
-        self._timing.written = self._timing.elapsed()
-
-    @callback
-    def _counted(self) -> None:
         self.writes += 1
+        self._timing.written = self._timing.elapsed()
 
     @property
     def _timing(self) -> Timing:

@@ -206,6 +206,13 @@ def _connectable(hass: HomeAssistant, address: str, name: str) -> tuple[BLEDevic
 
 
 @callback
+def has_room(hass: HomeAssistant, address: str) -> bool:
+    """Whether a gateway that hears the lock has a connection left."""
+    paths = bluetooth.async_scanner_devices_by_address(hass, address, connectable=True)
+    return any(not _is_full(path.scanner) for path in paths)
+
+
+@callback
 def can_spare(hass: HomeAssistant, address: str) -> bool:
     """Whether a gateway that hears the lock has a connection to spare, and still one for others."""
     for path in bluetooth.async_scanner_devices_by_address(hass, address, connectable=True):

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Final
 from homeassistant.config_entries import SOURCE_REAUTH
 from homeassistant.core import callback
 
-from .carrier import KEPT_WAITING
+from .carrier import KEPT_WAITING, async_make_room
 from .client import always
 from .const import AUTHENTICATION_FAILURES, MOVEMENT_TIMEOUT, QUEUE_MAX_AGE, REPEAT_MAX_AGE
 from .errors import (
     AccessGoneError,
     AccessSuspendedError,
     DoorOpenError,
+    GatewayBusyError,
     NeedsPairingError,
     NoRightError,
     OperationError,
@@ -196,9 +197,14 @@ class Operator:
             return operation is Operation.LOCK or time.monotonic() - asked_at <= QUEUE_MAX_AGE
 
         try:
-            (reply,) = await self._async_counting(
-                (requests.operate(operation),), may_repeat, still_wanted, identity
-            )
+            request = (requests.operate(operation),)
+            try:
+                (reply,) = await self._async_counting(request, may_repeat, still_wanted, identity)
+            except GatewayBusyError:
+                # Somebody far away may have the last connection of a gateway, for another lock.
+                if not await async_make_room(coordinator):
+                    raise
+                (reply,) = await self._async_counting(request, may_repeat, still_wanted, identity)
             try:
                 status = Status.of(reply)
             except IlpError as err:

@@ -48,6 +48,7 @@ async def async_identity(
     access = _access(coordinator, person)
     if access is None or access.state is not AccessState.ACTIVE:
         failure: OperationError | None = None
+        coordinator.client.carrier.give_way()  # whoever waits for this is here
         try:
             await coordinator.accounts.async_settle()
         except OperationError as err:

@@ -4,6 +4,8 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from bleak_retry_connector.bluez import Allocations
+from board import Gateway
 from bsld import const as c
 from relay_desk import LOCK, REMOTE, STATUS, UNLOCK, Desk, Rac
 from tenants import Tenants
@@ -210,6 +212,45 @@ async def test_while_it_connects_somebody_here_gets_that_very_connection(
     made.set()
     await world.advance(1)
     assert world.connections == 1
+
+
+async def test_somebody_here_gets_the_last_connection_of_a_gateway(
+    world: World,
+    lock: TestLock,
+    desk: Desk,
+    anna: Rac,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    second = world.add_lock()
+    await world.pair(second)
+    await world.advance(10)
+
+    def allocations(gateway: Gateway) -> Allocations:
+        taken = sum(len(one.connections) for one in world.locks.values())
+        return Allocations(gateway.adapter, 1, 1 - taken, [])
+
+    monkeypatch.setattr(Gateway, "get_allocations", allocations)
+    relay = desk.open(anna, anna.opening(STATUS))
+    await world.settle()
+    assert lock.connections
+    await world.call(second, "unlock")
+    assert second.operations == [c.OP_UNLOCK]
+    assert desk.end(relay) == ("unknown", Status.UNKNOWN)
+    # Not the other way round: nobody far away takes one that is in use here.
+    relay = desk.open(anna, anna.opening(STATUS))
+    await world.settle()
+    assert desk.end(relay) == ("failed", Status.LOCK_BUSY)
+    assert second.connections
+    await world.advance(7)
+    relay = desk.open(anna, anna.opening(STATUS))
+    await world.settle()
+    assert desk.answers(relay)
+    # What a relay leaves behind for a moment is let go for somebody here, too.
+    desk.say("relay.end", relay=relay, why=0)
+    await world.settle()
+    assert lock.connections
+    await world.call(second, "lock")
+    assert second.core.bolt == c.BOLT_LOCKED
 
 
 async def test_jobs_wait_for_a_relay_and_not_for_relays_without_end(

@@ -89,7 +89,7 @@ class Hand:
         """Wait for the relay's end."""
         ends = {"failed", "expired", "unknown", "answered"}
         await self.street.ras.until(lambda: ends & {*self.phone.states(self.relay)})
-        return self.phone.states(self.relay)[-1]
+        return str(self.phone.states(self.relay)[-1])
 
 
 async def _nothing() -> None:

@@ -96,7 +96,7 @@ class Prewarm:
         client = coordinator.client
         try:
             async with asyncio.timeout(_WARM):
-                await client.async_warm()
+                await client.carrier.async_warm()
         except (OperationError, LinkLostError) as err:
             _LOGGER.debug("%s: not connected beforehand: %s", client.name, err)
         except TimeoutError:
