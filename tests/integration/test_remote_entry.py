@@ -14,6 +14,8 @@ from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers import issue_registry as ir
 from igrs_ras.status import Refused
+from igrs_ras.storage.tables import locks as lock_rows
+from sqlalchemy import select
 from world import DOMAIN, name_of
 
 from custom_components.igrs_lock.remote.store import RemoteStore
@@ -231,6 +233,34 @@ async def test_removed_it_leaves_nothing_behind_and_disabled_it_tells_nothing(
     assert not issues.async_get_issue(DOMAIN, issue)
     assert stored not in hass_storage
     await ras.until(lambda: ras.server.gateways.link_of(enrolled.data["site"]) is None)
+
+
+async def test_a_server_whose_entry_is_removed_hears_that_nobody_belongs_to_this_home(
+    hass: HomeAssistant,
+    world: World,
+    lock: TestLock,
+    entry: ConfigEntry[Any],
+    ras: RasHouse,
+) -> None:
+    site_of: list[str] = []
+    for up in (True, False):
+        made = await ras.enrol(str(lock.unique_id))
+        gateway = await ras.set_up(made)
+        await ras.until(lambda gateway=gateway: gateway.store.locks)
+        site_of.append(made.data["site"])
+        if not up:
+            await ras.stop()
+        removing = asyncio.ensure_future(hass.config_entries.async_remove(made.entry_id))
+        await ras.within(10, removing.done)
+        assert not hass.config_entries.async_get_entry(made.entry_id)
+        if not up:
+            # It is removed all the same, in seconds.
+            await ras.start()
+
+    def rows(connection: Any) -> list[str]:
+        return list(connection.execute(select(lock_rows.c.site)).scalars())
+
+    assert await ras.wait(ras.server.store.read(rows)) == site_of[1:]
 
 
 async def test_two_servers_do_not_know_of_each_other(

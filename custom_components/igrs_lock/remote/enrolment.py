@@ -27,17 +27,19 @@ from ..const import (
     DOMAIN,
     TYPE_SERVER,
 )
-from .errors import NotAServer
+from ..errors import OperationError
+from .errors import NotAServer, RemoteNotSaved
 from .handshake import Down
 from .http import BadAddress, RasHttp, async_context, read_address
 from .identity import fingerprint, new_private_key, read_code
+from .records import InvitationState
 from .store import RemoteStore
 from .wire import Malformed, Reader, b64, unb64
 
 if TYPE_CHECKING:
     from homeassistant.core import HomeAssistant
 
-    from .gateway import ServerConfigEntry
+    from .gateway import Gateway, ServerConfigEntry
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -158,6 +160,7 @@ async def async_enrol_anew(hass: HomeAssistant, entry: ServerConfigEntry, offer:
     await store.async_save()  # a code is spent only if its place can be stored
     data = await async_enrol(hass, offer)
     if loaded:
+        await _async_withdraw(entry.runtime_data)
         await hass.config_entries.async_unload(entry.entry_id)
     store.async_begin_anew()
     if unsigned or any(data[key] != entry.data[key] for key in (CONF_SERVER_KEY, CONF_SITE)):
@@ -165,6 +168,16 @@ async def async_enrol_anew(hass: HomeAssistant, entry: ServerConfigEntry, offer:
     await store.async_save()
     hass.config_entries.async_update_entry(entry, data=data, unique_id=offer.unique_id)
     hass.config_entries.async_schedule_reload(entry.entry_id)
+
+
+async def _async_withdraw(gateway: Gateway) -> None:
+    """Withdraw what was given out; whoever has keys already and is not in gets no use of them."""
+    for invitation in [*gateway.store.invitations.values()]:
+        if invitation.state in (InvitationState.OPEN, InvitationState.ANSWERED):
+            try:
+                await gateway.people.async_withdraw(invitation.id)
+            except (OperationError, RemoteNotSaved) as err:
+                _LOGGER.debug("An invitation is dropped: %s", err)  # with the old place
 
 
 def offer_of(entry: ServerConfigEntry, code: str = "") -> Offer:

@@ -19,6 +19,7 @@ from ..const import (
 from ..home import async_get_home
 from .entity import server_device
 from .errors import RemoteNotSaved
+from .farewell import async_say_goodbye
 from .gateway import Gateway
 from .issues import async_delete_issues
 from .people_issues import async_replace_phone_issues
@@ -70,10 +71,18 @@ async def async_unload_server(hass: HomeAssistant, entry: ServerConfigEntry) -> 
 
 
 async def async_remove_server(hass: HomeAssistant, entry: ServerConfigEntry) -> None:
-    """Forget a server. Its operator revokes this home there; without this home nobody gets in."""
-    await RemoteStore(hass, entry.entry_id).async_remove()
+    """Forget a server, and let it forget who belonged to this home.
+
+    Its operator revokes this home's place there; without this home nobody gets in.
+    """
+    store = RemoteStore(hass, entry.entry_id)
+    await store.async_load()
+    try:
+        await async_say_goodbye(hass, entry, store)
+    except Exception:
+        _LOGGER.exception("%s was not told that it is not used any more", entry.title)
+    await store.async_remove()
     async_delete_issues(hass, entry)
-    async_replace_phone_issues(hass, entry, {})
 
 
 class _Follower:
