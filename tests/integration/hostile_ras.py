@@ -385,8 +385,14 @@ async def hostile(
 
 
 @pytest.fixture
+async def calendar(world: World) -> None:
+    """The day on which it plays: any. A test may have another one."""
+
+
+@pytest.fixture
 async def scene(
     hass: HomeAssistant,
+    calendar: None,
     world: World,
     lock: TestLock,
     entry: Any,

@@ -19,7 +19,9 @@ _LOGGER = logging.getLogger(__name__)
 
 _QUEUE: Final = 200
 _PATIENCE: Final = 30.0
-"""Seconds until an event is tried again whose effect could not be stored."""
+"""Seconds until an event is tried again whose effect could not be stored, or told to the server."""
+_REFUSALS: Final = 20
+"""How often the server may be slow or not ready before an event is given up."""
 _TRIES: Final = 3
 """How often an event is tried that fails for no reason that was foreseen."""
 
@@ -118,7 +120,7 @@ class Events:
 
     async def _deal(self, message: Message) -> None:
         """Deal with one event, as often as it takes. LinkDown."""
-        failures = 0
+        failures = refusals = 0
         while True:
             try:
                 await self._handle(message)
@@ -126,6 +128,13 @@ class Events:
                 _LOGGER.debug("Dropped an event of type %s: %s", message.type, err)
                 return
             except RemoteNotSaved:
+                await asyncio.sleep(_PATIENCE)
+            except Refused as err:
+                # What it was about waits at the server, and is not sent again once acknowledged.
+                _LOGGER.debug("An event of type %s waits: %s", message.type, err)
+                refusals += 1
+                if refusals == _REFUSALS:
+                    return
                 await asyncio.sleep(_PATIENCE)
             except LinkDown:
                 raise

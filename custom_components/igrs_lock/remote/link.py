@@ -69,7 +69,7 @@ class Delegate(Protocol):
     async def async_durable(self, message: Message) -> None:
         """Deal with a durable event: its effect is stored on return. It may come again.
 
-        Malformed drops it; RemoteNotSaved and LinkDown let it come again.
+        Malformed drops it; RemoteNotSaved, Refused and LinkDown let it come again.
         """
 
     def received(self, message: Message) -> None:
