@@ -86,7 +86,10 @@ class AuditTrail:
                 await self._catch_up(gap)
 
     async def _catch_up(self, gap: Checkpoint | None = None) -> None:
-        """Ask for what is missing, up to a checkpoint that came too early or to the end. LinkDown."""
+        """Ask for what is missing, up to the end. LinkDown.
+
+        `gap` came already, and something before it is missing: it is cut if that does not come now.
+        """
         for _ in range(_PAGES):
             before = self._store.audit
             if self._store.audit_problem is not None:
@@ -97,13 +100,17 @@ class AuditTrail:
             except Refused as err:
                 _LOGGER.debug("The record is not sent now: %s", err.status)
                 return
-            gap = await self._work() or gap
+            found = await self._work()
             if self._store.audit != before:
+                gap = found or gap
                 continue
             if gap is not None and before is not None and gap.first > first:
-                # Asked for, and not sent.
                 await self._note(Problem.CUT, gap)
-            return
+                return
+            if found is None:
+                return
+            # It came after the question, so it is no answer to it.
+            gap = found
 
     async def _work(self) -> Checkpoint | None:
         """Work off what has come; return the first checkpoint before which something is missing."""
