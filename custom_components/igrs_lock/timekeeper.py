@@ -124,7 +124,12 @@ class TimeKeeper:
             force = clock.kernel_synchronised()
             made = time.monotonic()
             wanted = time_requests(offsets, force=force)
-            replies = await client.async_request(*wanted, may_repeat=only_once)
+            replies = await client.async_request(
+                *wanted,
+                may_repeat=only_once,
+                # A relay may have the lock for a minute: then this is not the time any more.
+                wanted=lambda: time.monotonic() - made <= CLOCK_TOLERANCE,
+            )
         except OperationError as err:
             _LOGGER.debug("%s: time not set: %s", client.name, err)
             retry = min(TIME_RETRY * (1 << min(self._failures, 16)), TIME_RETRY_MAX)

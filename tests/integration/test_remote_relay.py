@@ -289,6 +289,25 @@ async def test_jobs_wait_for_a_relay_and_not_for_relays_without_end(
     assert desk.relays.live
 
 
+async def test_the_time_that_a_relay_made_old_is_not_set(
+    world: World, lock: TestLock, tenants: Tenants, desk: Desk, anna: Rac
+) -> None:
+    relay = desk.open(anna, anna.opening(STATUS))
+    await world.settle()
+    tenants.coordinator.time_keeper.async_nudge(wrong=True)
+    await world.settle()
+    following = desk.open(anna, anna.opening(STATUS))
+    await world.settle()
+    desk.say("relay.end", relay=relay, why=0)
+    await world.advance(12)
+    assert desk.answers(following)  # it came between the question and the time
+    desk.say("relay.end", relay=following, why=0)
+    await world.advance(3)
+    assert abs(lock.core.clock.now() - world.now()) <= 1
+    await world.advance(610, step=5)
+    assert tenants.coordinator.remembered["time_set"] >= world.now() - 15
+
+
 async def test_persons_take_turns_and_a_silent_one_gives_way(
     world: World, lock: TestLock, desk: Desk, anna: Rac, ben: Rac
 ) -> None:

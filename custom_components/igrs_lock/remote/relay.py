@@ -7,7 +7,7 @@ lock's own keys say. Every relay ends once, with what is known then.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from homeassistant.core import CALLBACK_TYPE, callback
@@ -42,8 +42,8 @@ class _Part:
     """A client's message in a relay."""
 
     n: int
-    data: bytes
-    hash: bytes
+    data: bytes = field(repr=False)
+    hash: bytes = field(repr=False)
 
     @classmethod
     def of(cls, read: Reader) -> _Part:
