@@ -235,6 +235,11 @@ async def test_removed_it_leaves_nothing_behind_and_disabled_it_tells_nothing(
     await ras.until(lambda: ras.server.gateways.link_of(enrolled.data["site"]) is None)
 
 
+async def registered(ras: RasHouse, gateway: Any) -> None:
+    """Wait until a lock can be reached."""
+    await ras.until(lambda: gateway.store.locks)
+
+
 async def test_a_server_whose_entry_is_removed_hears_that_nobody_belongs_to_this_home(
     hass: HomeAssistant,
     world: World,
@@ -246,7 +251,7 @@ async def test_a_server_whose_entry_is_removed_hears_that_nobody_belongs_to_this
     for up in (True, False):
         made = await ras.enrol(str(lock.unique_id))
         gateway = await ras.set_up(made)
-        await ras.until(lambda gateway=gateway: gateway.store.locks)
+        await registered(ras, gateway)
         site_of.append(made.data["site"])
         if not up:
             await ras.stop()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from unittest.mock import patch
 from uuid import UUID, uuid4
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from board import TestLock
-    from homeassistant.config_entries import ConfigEntry
+    from homeassistant.config_entries import ConfigEntry, ConfigFlowContext
     from homeassistant.core import HomeAssistant
     from ras_house import RasHouse
     from world import World
@@ -47,8 +47,8 @@ class Desk:
     async def begin(self, source: str, data: Any = None, **context: Any) -> dict[str, Any]:
         """Begin a flow."""
         flows = self.hass.config_entries.flow
-        context = {"source": source, **context}
-        return dict(await self.ras.wait(flows.async_init(DOMAIN, context=context, data=data)))
+        begun = cast("ConfigFlowContext", {"source": source, **context})
+        return dict(await self.ras.wait(flows.async_init(DOMAIN, context=begun, data=data)))
 
     async def submit(self, result: dict[str, Any], **user_input: Any) -> dict[str, Any]:
         """Fill in a form, or choose in a menu."""
