@@ -67,6 +67,7 @@ class FakeServer:
         self.opened: Callable[[dict[str, Any]], None] = self.relay  # what is done with relay.open
         self.before_answer: Callable[[bytes], list[bytes]] = lambda message: [message]
         self.refuses: dict[str, int] = {}
+        self.active = True  # the membership
         self._queue: asyncio.Queue[str | int | None] = asyncio.Queue()
         self._relays: dict[str, Connection] = {}
         self._numbers: dict[str, int] = {}
@@ -95,7 +96,10 @@ class FakeServer:
             self.say("hello", self.hello)
         elif kind == "ping":
             self.say("pong", {"re": message["id"], "time": 0})
-        elif kind in ("follow", "lock.prewarm"):
+        elif kind == "follow":
+            locks = body["locks"] if self.active else []
+            self.say("ok", {"re": message["id"], "locks": locks})
+        elif kind == "lock.prewarm":
             self.say("ok", {"re": message["id"]})
         elif kind == "relay.open":
             self.opened({**body, "id": message["id"]})

@@ -355,6 +355,19 @@ async def test_events_come_once_and_go_on_after_a_restart_of_both(tmp_path: Path
         assert server.of_type("resume")[-1] == {"generation": 8, "seq": 90}
 
 
+async def test_who_is_let_in_after_the_connection_was_made_follows_from_then_on(
+    tmp_path: Path,
+) -> None:
+    async with connected(tmp_path) as (client, server, lock):
+        server.active = False
+        server.end(1012)
+        await settle(client, lambda: server.connections == 2 and client.down is None)
+        assert client.followed == frozenset()
+        server.active = True
+        server.say("invitation", {"site": SITE, "invitation": "ad" * 16, "state": "done"}, seq=4)
+        await settle(client, lambda: client.followed == {lock.device})
+
+
 async def test_a_session_that_ended_is_told_before_anything_is_sent(tmp_path: Path) -> None:
     lock = SoftLock()
     lock.pair()

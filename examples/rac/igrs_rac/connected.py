@@ -22,7 +22,6 @@ from .errors import (
     NotJoinedError,
     RacError,
     RelayBrokenError,
-    ServerSaysError,
     SignInError,
     StateFileError,
     server_says,
@@ -115,6 +114,8 @@ class Connected:
         self.locks: dict[str, RemoteLock] = {}
         self.down: RacError | None = NotConnectedError()
         """Why there is no connection; None while there is one."""
+        self.followed: frozenset[str] = frozenset()
+        """Locks whose states the server sends. Just after a join there are none: the home has not said yet who came in."""
         self.said_ended = False
         """The server says that this membership has ended. Only the home could prove it, so keys stay."""
         self.refused_keys = 0  # sealed keys that were not this home's, or not newer
@@ -127,6 +128,7 @@ class Connected:
         self._listeners: list[Callable[[str], None]] = []
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._following: set[asyncio.Task[None]] = set()
         self._dirty = False
         self._take_locks()
 
@@ -235,13 +237,23 @@ class Connected:
                 await _ended(reading)
 
     async def _follow(self, socket: PushSocket) -> None:
-        """Follow all locks for which there are keys. What the server leaves out shows as never heard."""
+        """Follow all locks for which there are keys."""
         site = self.memory.site
-        locks = [{"site": site, "lock": device} for device in sorted(self.locks)][:100]
-        await socket.request("follow", {"locks": locks})
+        locks = [{"site": site, "lock": device} for device in sorted(self.locks)][:FOLLOWED_MAX]
+        answer = await socket.request("follow", {"locks": locks})
+        try:
+            self.followed = frozenset(
+                item.device("lock")
+                for item in answer.items("locks", FOLLOWED_MAX)
+                if item.hex_id("site") == site
+            )
+        except MalformedError as error:
+            raise BadAnswerError(f"field {error}") from error
+        self._tell("")
 
     def _went_down(self, error: RacError) -> None:
         self.down = error
+        self.followed = frozenset()
         for relay in self._relays.values():
             relay.inbox.put_nowait(ConnectionLostError(error.sentence))
         self._tell("")
@@ -316,6 +328,8 @@ class Connected:
                 )
         memory.seq = message.seq
         memory.save()
+        if message.type in ("keys", "account", "invitation"):
+            self._follow_soon()  # what this person may follow has changed, or may have
         self._tell("")
 
     def _reset(self, body: Fields) -> None:
@@ -346,12 +360,15 @@ class Connected:
         memory.person_name = ring.name or memory.person_name
         memory.save()
         self._take_locks()
+
+    def _follow_soon(self) -> None:
         if self._socket is not None:
             task = asyncio.get_running_loop().create_task(self._follow_again(self._socket))
-            task.add_done_callback(_quietly)
+            self._following.add(task)
+            task.add_done_callback(self._following.discard)
 
     async def _follow_again(self, socket: PushSocket) -> None:
-        with contextlib.suppress(ServerSaysError, NotConnectedError, ClosedError):
+        with contextlib.suppress(RacError):
             await self._follow(socket)
 
     def _take_locks(self) -> None:
