@@ -17,6 +17,7 @@ from .demo import Demo, Setup
 from .errors import DemoError
 from .ha_config import ROOT
 from .progress import say
+from .trial import Trial
 
 
 def _arguments() -> argparse.Namespace:
@@ -53,12 +54,15 @@ def _tell(demo: Demo) -> None:
     say("ready")
     print(f"\nHome Assistant   {demo.home_assistant.url}/   (signed in as the owner)")
     print(f"Doors and locks  {demo.simulator.url}/")
+    print(
+        f"Remote access    {demo.ras.url}/   (the server; how to use it comes with the first lock)"
+    )
     for lock in demo.simulator.locks:
         print(
             f"Setup code       {lock.setup_code}   {lock.name} ({lock.radio_name}), {lock.address}"
         )
     print("\nOnly programs on this machine reach these addresses, and each of them is let in.")
-    print("Ctrl-C stops both; what you set up is kept for the next time.", flush=True)
+    print("Ctrl-C stops all; what you set up is kept for the next time.", flush=True)
 
 
 async def _show(arguments: argparse.Namespace, python: Path, version: str) -> int:
@@ -67,10 +71,11 @@ async def _show(arguments: argparse.Namespace, python: Path, version: str) -> in
     tested = os.environ.get("IGRS_LOCK_DEMO")
     folder = Path(tested or ROOT / ".demo") / version
     port = 0 if tested and arguments.port is None else arguments.port
-    setup = Setup(folder, python, arguments.locks, port, arguments.fresh)
+    setup = Setup(folder, python, arguments.locks, port, arguments.fresh, server=True)
     async with Demo(setup) as demo:
+        trial = Trial(demo.ras, folder, partial(print, flush=True))
         try:
-            await demo.run(partial(_tell, demo))
+            await demo.run(partial(_tell, demo), trial.keep)
         finally:
             say("stopping")
     return 0
@@ -81,7 +86,7 @@ async def _check(arguments: argparse.Namespace, python: Path, version: str) -> i
     folder = Path(tempfile.mkdtemp(prefix="igrs-lock-check-"))
     # A free port: a Home Assistant that happens to run here is none of the check's business.
     port = 0 if arguments.port is None else arguments.port
-    check = Check(Setup(folder, python, arguments.locks, port), version)
+    check = Check(Setup(folder, python, arguments.locks, port, server=True), version)
     try:
         passed = await check.run()
     except asyncio.CancelledError:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, TextIO
 
 from .errors import DemoError
 from .lock_steps import LockSteps
-from .people_steps import PeopleSteps
 from .progress import say
+from .rac import igrs_rac
+from .remote_steps import RemoteSteps
 from .report import Step, json_line, table
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from .demo import Setup
 
 
-class Check(LockSteps, PeopleSteps):
+class Check(LockSteps, RemoteSteps):
     """All steps, in order; the first that fails ends it."""
 
     def __init__(self, setup: Setup, version: str) -> None:
@@ -28,7 +29,7 @@ class Check(LockSteps, PeopleSteps):
         self._steps: list[tuple[Step, Callable[[], Awaitable[str | None]]]] = [
             (Step(name), method)
             for name, method in (
-                ("start simulator and Home Assistant", self._start),
+                ("start simulator, server and Home Assistant", self._start),
                 ("sign in on loopback", self._sign_in),
                 ("lock discovered over Bluetooth", self._discover),
                 ("malformed setup code refused", self._refuse_malformed),
@@ -47,6 +48,14 @@ class Check(LockSteps, PeopleSteps):
                 ("lock restarted (power pulled)", self._power),
                 ("Home Assistant restarted, bolt turned meanwhile", self._restart),
                 ("operate after the restart", self._after_restart),
+                ("a remote access server is connected", self._link),
+                ("two people join from afar by links", self._join),
+                ("unlock from afar", self._unlock_remotely),
+                ("turned by hand is seen from afar", self._follow),
+                ("server killed, the lock used at home", self._kill_server),
+                ("server started again, the lock used from afar", self._start_server),
+                ("somebody removed is out everywhere", self._remove_remote),
+                ("an old copy of the server revives nobody", self._old_server),
                 ("each record is in the log once", self._read_log),
                 ("the person is removed, the PIN refused", self._remove_person),
                 ("release (factory reset)", self._release),
@@ -85,7 +94,14 @@ class Check(LockSteps, PeopleSteps):
         began = time.monotonic()
         try:
             step.note = await method() or ""
-        except (DemoError, TimeoutError, OSError, KeyError, StopIteration) as err:
+        except (
+            DemoError,
+            igrs_rac.RacError,
+            TimeoutError,
+            OSError,
+            KeyError,
+            StopIteration,
+        ) as err:
             step.error = str(err) or repr(err)
         step.seconds = time.monotonic() - began
 

@@ -96,6 +96,11 @@ class Client:
             await self._socket.close()
         await self._session.close()
 
+    @property
+    def connected(self) -> bool:
+        """Whether Home Assistant still talks."""
+        return self._reader is not None and not self._reader.done()
+
     # -- HTTP ---------------------------------------------------------------------------------------------------------
 
     async def request(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
@@ -284,7 +289,7 @@ class Client:
         try:
             async with asyncio.timeout(seconds):
                 while not condition():
-                    if self._reader is None or self._reader.done():
+                    if not self.connected:
                         raise DemoError(f"Home Assistant closed the connection before {what}")
                     await self._changed.wait()
         except TimeoutError:
@@ -350,9 +355,13 @@ class Client:
         """Send a form of a flow, and wait through its progress steps for what comes next."""
         return await self._settled(await self.request("POST", f"{_FLOW}/{flow_id}", answer))
 
-    async def start_subentry_flow(self, entry_id: str, kind: str) -> dict[str, Any]:
-        """Start adding something that belongs to an entry, as the page does."""
-        body = {"handler": [entry_id, kind], "show_advanced_options": False}
+    async def start_subentry_flow(
+        self, entry_id: str, kind: str, subentry_id: str | None = None
+    ) -> dict[str, Any]:
+        """Start adding something that belongs to an entry or, with `subentry_id`, changing it, as the page does."""
+        body: dict[str, Any] = {"handler": [entry_id, kind], "show_advanced_options": False}
+        if subentry_id is not None:
+            body["subentry_id"] = subentry_id
         started: dict[str, Any] = await self.request("POST", _SUBENTRY_FLOW, body)
         return started
 

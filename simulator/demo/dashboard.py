@@ -21,14 +21,23 @@ class Device:
 
     id: str
     name: str
+    entry_id: str
+    device_id: str
+    """The lock's own identifier."""
     entities: list[str] = field(default_factory=list)
 
 
 async def devices(client: Client) -> list[Device]:
     """Home Assistant's locks of this integration, by name, with their entities in the order shown."""
     found = {
-        device["id"]: Device(device["id"], device["name_by_user"] or device["name"] or "Lock")
+        device["id"]: Device(
+            device["id"],
+            device["name_by_user"] or device["name"] or "Lock",
+            device["primary_config_entry"],
+            device["identifiers"][0][1],
+        )
         for device in await client.command("config/device_registry/list")
+        if any(domain == DOMAIN for domain, *_ in device["identifiers"])
     }
     for entity in await client.command("config/entity_registry/list"):
         if (

@@ -1,9 +1,9 @@
-"""Simulator and Home Assistant together, from start to clean stop."""
+"""Simulator, remote access server and Home Assistant together, from start to clean stop."""
 
 import asyncio
 import fcntl
 import shutil
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TextIO
@@ -16,9 +16,10 @@ from .home_assistant import HomeAssistant
 from .locks import Simulator
 from .processes import free_port, port_is_free
 from .progress import say
+from .ras import Ras, server_port
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import AsyncIterator, Callable, Coroutine
     from pathlib import Path
     from types import TracebackType
 
@@ -42,6 +43,8 @@ class Setup:
     """Port of Home Assistant; None: 8123, or a free one if that is taken; 0: a free one."""
     fresh: bool = False
     """Forget what earlier runs kept."""
+    server: bool = False
+    """Start a remote access server too."""
     simulator_options: tuple[str, ...] = ()
 
 
@@ -50,6 +53,8 @@ class Demo:
 
     simulator: Simulator
     home_assistant: HomeAssistant
+    ras: Ras
+    """Only where the set-up has a server."""
 
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
@@ -76,8 +81,16 @@ class Demo:
         setup = self.setup
         port = _port(setup.port)
         self._stack.enter_context(_claim(setup.folder))
-        for name in ("config", "locks", "logs") if setup.fresh else ("logs",):
+        for name in ("config", "locks", "logs", "ras") if setup.fresh else ("logs",):
             shutil.rmtree(setup.folder / name, ignore_errors=True)
+        if setup.server:
+            folder = setup.folder / "ras"
+            say("starting the remote access server")
+            self.ras = Ras(
+                folder, self.logs / "ras.log", server_port(folder, usual=setup.port != 0)
+            )
+            self._stack.push_async_callback(self.ras.stop)
+            await self.ras.start()
         say(f"starting the simulator with {setup.locks} lock{'s' if setup.locks > 1 else ''}")
         self.simulator = await Simulator.start(
             setup.folder / "locks",
@@ -94,7 +107,12 @@ class Demo:
         )
         self._stack.push_async_callback(self.home_assistant.stop)
         await self.home_assistant.start()
-        await self._unless_failed(self.home_assistant.wait_until_served())
+        await self._unless_failed(self._wait_until_served())
+
+    async def _wait_until_served(self) -> None:
+        await self.home_assistant.wait_until_served()
+        if self.setup.server:
+            await self.ras.wait_until_ready()
 
     async def sign_in(self) -> Client:
         """Sign in to Home Assistant when it is served, and wait until it has started."""
@@ -107,14 +125,23 @@ class Demo:
             raise
         return client
 
-    async def run(self, ready: Callable[[], None]) -> None:
+    async def run(
+        self,
+        ready: Callable[[], None],
+        besides: Callable[[Client], Coroutine[Any, Any, None]] | None = None,
+    ) -> None:
         """Keep the dashboard in step with what is paired, until cancelled.
 
-        `ready` is called when Home Assistant has started and shows its dashboard. Raises DemoError when the simulator or Home Assistant ends by itself.
+        `ready` is called when Home Assistant has started and shows its dashboard; `besides` runs from then on, anew after each
+        restart of Home Assistant. Raises DemoError when one of the processes ends by itself.
         """
-        await self._unless_failed(self._follow(ready))
+        await self._unless_failed(self._follow(ready, besides))
 
-    async def _follow(self, ready: Callable[[], None]) -> None:
+    async def _follow(
+        self,
+        ready: Callable[[], None],
+        besides: Callable[[Client], Coroutine[Any, Any, None]] | None,
+    ) -> None:
         """Sign in, again after each restart, and save the dashboard when locks come and go."""
         failures = 0
         told = False
@@ -126,7 +153,8 @@ class Demo:
                         told = True
                         ready()
                     failures = 0
-                    await self._keep_dashboard(client)
+                    async with _during(besides(client) if besides else None):
+                        await self._keep_dashboard(client)
             except DemoError:
                 # A restart ends the connection. So does the end of Home Assistant, told elsewhere.
                 failures += 1
@@ -164,7 +192,12 @@ class Demo:
         """Do some work, unless a process ends meanwhile: then raise why."""
         tasks = [
             asyncio.create_task(task)
-            for task in (self.simulator.failed(), self.home_assistant.failed(), work)
+            for task in (
+                self.simulator.failed(),
+                self.home_assistant.failed(),
+                *((self.ras.failed(),) if self.setup.server else ()),
+                work,
+            )
         ]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -175,6 +208,20 @@ class Demo:
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
+
+
+@asynccontextmanager
+async def _during(work: Coroutine[Any, Any, None] | None) -> AsyncIterator[None]:
+    """Do some work in the background, until the end of the block."""
+    task = None if work is None else asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+            if not task.cancelled():
+                task.result()
 
 
 def _port(wanted: int | None) -> int:

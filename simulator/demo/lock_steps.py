@@ -1,14 +1,13 @@
 """The check's steps about one lock: pairing, operating, what it shows, releasing."""
 
 import asyncio
-import json
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from .dashboard import DOMAIN, devices, save
 from .errors import DemoError, RefusedError
-from .steps import PEOPLE_TITLE, Steps, eventually, expect, on_off, values
+from .steps import Steps, eventually, expect, on_off, values
 
 if TYPE_CHECKING:
     from .client import Client
@@ -95,19 +94,8 @@ class LockSteps(Steps):
             return bool((await self._truth())["clock_trusted"])
 
         await eventually(clock_trusted, 15, "the lock's clock set")
-        self._secrets |= await eventually(self._lock_keys, 15, "the lock's key stored")
+        self._secrets |= await eventually(self._keys, 15, "the lock's key stored")
         return ", ".join(found[0].entities)
-
-    async def _lock_keys(self) -> set[str]:
-        """The keys that Home Assistant has stored by now, to look for them in the logs."""
-        stored = self.setup.folder / "config" / ".storage" / "core.config_entries"
-        return {
-            value
-            for entry in json.loads(stored.read_text())["data"]["entries"]
-            if entry["domain"] == DOMAIN
-            for name, value in entry["data"].items()
-            if name.endswith("key")
-        }
 
     async def _lock(self) -> str:
         if (await self._truth())["bolt"] == "locked":
@@ -233,14 +221,9 @@ class LockSteps(Steps):
     async def _after_restart(self) -> str:
         return await self._operate("lock", ["locking", "locked"], "locked")
 
-    async def _lock_entries(self) -> list[dict[str, Any]]:
-        return [
-            entry for entry in await self._client.entries(DOMAIN) if entry["title"] != PEOPLE_TITLE
-        ]
-
     async def _release(self) -> None:
-        (entry,) = await self._lock_entries()
-        menu = await self._client.start_flow(DOMAIN, entry["entry_id"])
+        entry_id = next(one.entry_id for one in await devices(self._client))
+        menu = await self._client.start_flow(DOMAIN, entry_id)
         expect(menu["type"] == "menu" and "release" in menu["menu_options"], f"menu: {menu}")
         form = await self._client.continue_flow(menu["flow_id"], {"next_step_id": "release"})
         expect(form["type"] == "form", f"the flow answered {form}")
@@ -251,7 +234,8 @@ class LockSteps(Steps):
         await self._client.wait_until(
             lambda: self._entity not in self._client.states, "the entities are removed", 10
         )
-        expect(not await self._lock_entries(), "the entry is still there")
+        left = {entry["entry_id"] for entry in await self._client.entries(DOMAIN)}
+        expect(entry_id not in left, "the entry is still there")
         truth = await self._truth()
         expect(not truth["paired"] and not truth["setup_mode"], "the lock was not reset")
         await asyncio.sleep(2)
@@ -279,3 +263,4 @@ class LockSteps(Steps):
         await self._close()
         expect(not self._demo.home_assistant.child.running, "Home Assistant is still running")
         expect(not self._demo.simulator.child.running, "the simulator is still running")
+        expect(not self._demo.ras.running, "the remote access server is still running")

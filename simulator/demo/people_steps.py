@@ -3,9 +3,10 @@
 from collections import Counter
 from typing import Any
 
+from . import owner
 from .dashboard import DOMAIN
 from .errors import DemoError
-from .steps import PEOPLE_TITLE, Steps, eventually, expect
+from .steps import Steps, eventually, expect
 
 _NAME = "Anna"
 _PIN = "8305172946"  # long: so many digits stand in no log by chance
@@ -16,7 +17,6 @@ class PeopleSteps(Steps):
     """What an owner does with people, and what the keypad makes of it."""
 
     _person = ""
-    _people_entry = ""
 
     async def _pin_result(self, digits: str) -> bool:
         """Type a PIN at the door; whether it was accepted."""
@@ -25,24 +25,9 @@ class PeopleSteps(Steps):
 
     async def _add_person(self) -> str:
         self._secrets.add(_PIN)
-        entries = await self._client.entries(DOMAIN)
-        (self._people_entry,) = (
-            entry["entry_id"] for entry in entries if entry["title"] == PEOPLE_TITLE
+        self._person = await owner.add_person(
+            self._client, _NAME, "resident", [self._label.id], _PIN
         )
-        flow = await self._client.start_subentry_flow(self._people_entry, "person")
-        for step, answer in (
-            ("user", {"name": _NAME, "kind": "resident", "locks": [self._label.id]}),
-            ("details", None),
-            ("pin", {"next_step_id": "pin_type"}),
-            ("pin_type", {"pin": _PIN}),
-        ):
-            expect(flow["step_id"] == step, f"asked was {flow.get('step_id')}, not {step}")
-            # What the form suggests is what somebody gets who only presses *Submit*.
-            given = answer if answer is not None else _suggested(flow)
-            flow = await self._client.continue_subentry_flow(flow["flow_id"], given)
-        expect(flow["type"] == "create_entry", f"the flow answered {flow}")
-        people = await self._client.subentries(self._people_entry)
-        (self._person,) = (one["subentry_id"] for one in people if one["title"] == _NAME)
 
         async def written() -> bool:
             users = (await self._answer("get_users"))["users"]
@@ -111,11 +96,7 @@ class PeopleSteps(Steps):
         return f"{len(entries)} records"
 
     async def _remove_person(self) -> None:
-        await self._client.command(
-            "config_entries/subentries/delete",
-            entry_id=self._people_entry,
-            subentry_id=self._person,
-        )
+        await owner.remove_person(self._client, self._person)
 
         async def gone() -> bool:
             users = (await self._answer("get_users"))["users"]
@@ -124,13 +105,3 @@ class PeopleSteps(Steps):
         await eventually(gone, 20, f"{_NAME} is removed from the lock")
         if await self._pin_result(_PIN):
             raise DemoError("the PIN of somebody who was removed still opens")
-
-
-def _suggested(form: dict[str, Any]) -> dict[str, Any]:
-    """What a form shows before anybody types."""
-    values = {}
-    for field in form["data_schema"]:
-        value = field.get("description", {}).get("suggested_value", field.get("default"))
-        if value is not None:
-            values[field["name"]] = value
-    return values

@@ -50,8 +50,9 @@ class Child:
         folder: Path | None = None,
         *,
         read_output: bool = False,
+        without: str = "",
     ) -> Self:
-        """Start `command` with `environment` added to the demo's own, in `folder`.
+        """Start `command` in `folder`, with `environment` added to the demo's own but for what begins with `without`.
 
         Raises DemoError when the program cannot be started.
         """
@@ -63,7 +64,7 @@ class Child:
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=asyncio.subprocess.PIPE if read_output else output,
                     stderr=output,
-                    env={**os.environ, **(environment or {})},
+                    env={**inherited(without), **(environment or {})},
                     cwd=folder,
                     start_new_session=True,
                     preexec_fn=_prepare_child,
@@ -150,6 +151,15 @@ class Child:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         await self.stop()
+
+
+def inherited(without: str) -> dict[str, str]:
+    """Return the demo's own environment but for the variables that begin with a prefix; "" leaves out none."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not without or not name.startswith(without)
+    }
 
 
 def port_is_free(port: int) -> bool:

@@ -1,9 +1,11 @@
 """What the steps of the unattended check have in common."""
 
 import asyncio
+import json
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
+from .dashboard import DOMAIN
 from .demo import Demo, Setup
 from .errors import DemoError
 
@@ -12,10 +14,6 @@ if TYPE_CHECKING:
 
     from .client import Client, State
     from .locks import LockLabel
-
-
-PEOPLE_TITLE: Final = "People"
-"""The entry with everybody in it; all others are locks."""
 
 
 def expect(condition: object, what: str) -> None:
@@ -67,6 +65,17 @@ class Steps:
     def _shown(self, entity_id: str = "") -> str:
         state = self._client.states.get(entity_id or self._entity)
         return state.value if state else "not there"
+
+    async def _keys(self) -> set[str]:
+        """The keys that Home Assistant has stored by now, to look for them in the logs."""
+        stored = self.setup.folder / "config" / ".storage" / "core.config_entries"
+        return {
+            value
+            for entry in json.loads(stored.read_text())["data"]["entries"]
+            if entry["domain"] == DOMAIN
+            for name, value in entry["data"].items()
+            if name.endswith("key") and name != "server_key"  # which everybody may know
+        }
 
     async def _settled(self, bolt: str, seconds: float = 10.0) -> None:
         """Wait until Home Assistant shows the bolt so, and check that it really stands so."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 
-READY = "Ctrl-C stops both"
+READY = "Ctrl-C stops all"
 
 
 class Terminal:

@@ -1,37 +1,54 @@
 """However the demo ends, nothing of it keeps running, and a person can read why it ended."""
 
+import asyncio
 import os
 import re
+import shlex
 import signal
 import socket
+import subprocess
 from typing import TYPE_CHECKING
 
-from terminal import READY, Terminal, alive
+from terminal import READY, ROOT, Terminal, alive
+
+from simulator.demo.client import Client
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
 SETUP_CODE = re.compile(r"Setup code +((?:[0-9A-Z]{4}-){3}[0-9A-Z]{4})")
+HOME_ASSISTANT = re.compile(r"Home Assistant +(http://127.0.0.1:\d+)/")
+COMMAND = re.compile(r"^  (\.venv/bin/python examples/rac/rac.py .*)$", re.MULTILINE)
+TRIED = "and try again."
 
 
-def test_ctrl_c_and_a_kill_stop_everything_and_the_locks_are_the_same_the_next_time(
+def test_remote_use_is_set_up_by_itself_and_all_is_kept_for_the_next_time(
     demo: Callable[..., Terminal],
 ) -> None:
     first = demo("--locks", "2")
-    first.wait_for(READY)
-    assert len(first.children) >= 2
+    first.wait_for("connected to the remote access server")
+    assert len(first.children) >= 3
+    codes = SETUP_CODE.findall(first.text)
+    asyncio.run(pair(first.text, codes[0]))
+    first.wait_for(TRIED)
+    join, unlock, watch = COMMAND.findall(first.text)
+    assert "joined as Remote guest" in typed(join)
+    assert ": unlocked" in typed(unlock)
     first.send(signal.SIGINT)
 
     assert first.wait() == 0
     assert alive(first.children) == set()
     assert "Traceback" not in first.text
 
+    # The same locks, the same home at the same server, the same guest: nobody is invited a second time.
     second = demo("--locks", "2")
-    second.wait_for(READY)
-    codes = SETUP_CODE.findall(second.text)
+    second.wait_for(TRIED)
+    assert SETUP_CODE.findall(second.text) == codes
     assert len(codes) == 2
-    assert codes == SETUP_CODE.findall(first.text)
+    assert "connected to the remote access server" not in second.text
+    assert COMMAND.findall(second.text) == [unlock, watch]
+    assert "unlocked already" in typed(unlock)  # the bolt stayed where it was
 
     third = demo("--fresh", "--locks", "1")
     assert third.wait() == 1
@@ -41,6 +58,28 @@ def test_ctrl_c_and_a_kill_stop_everything_and_the_locks_are_the_same_the_next_t
     second.send(signal.SIGKILL)
     second.wait()
     assert alive(second.children) == set()
+
+
+async def pair(text: str, code: str) -> None:
+    """Pair a lock in Home Assistant, as the demo's user does."""
+    found = HOME_ASSISTANT.search(text)
+    assert found
+    async with await Client.sign_in(found[1]) as client:
+        for flow in await client.flows("igrs_lock"):
+            shown = await client.show_flow(flow["flow_id"])
+            step = await client.continue_flow(shown["flow_id"], {"setup_code": code})
+            if step["type"] == "create_entry":
+                return
+    raise AssertionError("no lock took the code")
+
+
+def typed(command: str) -> str:
+    """What a command prints that somebody copies from the terminal, in the folder of the checkout."""
+    finished = subprocess.run(
+        shlex.split(command), cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    return finished.stdout
 
 
 def test_a_termination_during_the_start_stops_everything(demo: Callable[..., Terminal]) -> None:
