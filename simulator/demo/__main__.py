@@ -23,7 +23,7 @@ from .trial import Trial
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="scripts/demo",
-        description="Home Assistant with simulated IGRS locks, on this machine's loopback only.",
+        description="Home Assistant with simulated IGRS locks and a remote access server, on this machine's loopback only.",
     )
     parser.add_argument(
         "--check",

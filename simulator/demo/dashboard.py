@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 DOMAIN = "igrs_lock"
 URL_PATH = "igrs-lock"
 _TITLE = "IGRS Lock"
+_SERVER = ("_connectivity", "_remote_access")
 _ORDER = ("lock", "binary_sensor", "sensor", "others")
 
 
@@ -55,6 +56,21 @@ async def devices(client: Client) -> list[Device]:
     return sorted(locks, key=lambda device: device.name)
 
 
+async def server_entities(client: Client) -> list[str]:
+    """What Home Assistant has of a remote access server: its switch and whether it is connected."""
+    locks = {device.id for device in await devices(client)}
+    return sorted(
+        (
+            entity["entity_id"]
+            for entity in await client.command("config/entity_registry/list")
+            if entity["platform"] == DOMAIN
+            and entity["device_id"] not in locks
+            and entity["entity_id"].endswith(_SERVER)
+        ),
+        reverse=True,
+    )
+
+
 async def save(client: Client, locks: list[Device], waiting: bool, simulator_url: str) -> None:
     """Make the dashboard for what is paired now, and the one that Home Assistant opens with.
 
@@ -76,14 +92,21 @@ async def save(client: Client, locks: list[Device], waiting: bool, simulator_url
             await client.command(
                 "frontend/set_system_data", key="core", value={"default_panel": URL_PATH}
             )
+    server = await server_entities(client)
     await client.command(
-        "lovelace/config/save", url_path=URL_PATH, config=config(locks, waiting, simulator_url)
+        "lovelace/config/save",
+        url_path=URL_PATH,
+        config=config(locks, server, waiting, simulator_url),
     )
 
 
-def config(locks: list[Device], waiting: bool, simulator_url: str) -> dict[str, Any]:
+def config(
+    locks: list[Device], server: list[str], waiting: bool, simulator_url: str
+) -> dict[str, Any]:
     """The dashboard's configuration, as its own editor would store it."""
     sections = [_section(device) for device in locks]
+    if server and locks:
+        sections.append(_server_section(server))
     if waiting or not locks:
         sections.append(_pairing_section(simulator_url))
     return {
@@ -134,6 +157,24 @@ def _tile(entity: str) -> dict[str, Any]:
             "grid_options": {"columns": 12},
         }
     return tile | {"name": {"type": "entity"}, "grid_options": {"columns": 6}}
+
+
+def _server_section(entities: list[str]) -> dict[str, Any]:
+    return {
+        "type": "grid",
+        "cards": [
+            {"type": "heading", "heading": "Remote access", "icon": "mdi:earth"},
+            *(_tile(entity) for entity in entities),
+            {
+                "type": "markdown",
+                "content": (
+                    "The server passes sealed messages on and reads none of them. The terminal says"
+                    " how to be the guest who was invited.\n\nTo invite somebody else: the gear of a person"
+                    f" in [People](/config/integrations/integration/{DOMAIN}), then *Invite a phone*.\n"
+                ),
+            },
+        ],
+    }
 
 
 def _pairing_section(simulator_url: str) -> dict[str, Any]:

@@ -182,10 +182,10 @@ class Demo:
         shown = None
         while True:
             seen = changes
-            locks = await dashboard.devices(client)
-            if locks != shown:
+            there = await dashboard.devices(client), await dashboard.server_entities(client)
+            if there != shown:
                 await self._save_dashboard(client)
-                shown = locks
+                shown = there
             await client.wait_until(partial(newer_than, seen), "a change", None)
 
     async def _unless_failed(self, work: Coroutine[Any, Any, None]) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .ras import Ras
 
 GUEST: Final = "Remote guest"
+_SERVER: Final = "Server of the demo"
 _LINK_SECONDS: Final = 7 * 86_400 - 600  # as the dialog suggests, less a little
 _WRITTEN_SECONDS: Final = 20.0
 _PYTHON, _CLIENT = ".venv/bin/python", "examples/rac/rac.py"
@@ -63,6 +64,8 @@ class Trial:
             return
         entry = await owner.connect(client, self._ras.url, await self._ras.make_place())
         self._save(server=entry)
+        # Else it is called by its address.
+        await client.command("config_entries/update", entry_id=entry, title=_SERVER)
         say("Home Assistant is connected to the remote access server")
 
     async def _first_lock(self, client: Client) -> Device:
