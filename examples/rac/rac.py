@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 DONE, COULD_NOT, REFUSED, UNKNOWN = 0, 3, 4, 5
 JOIN_SECONDS = 20.0
 CONNECT_SECONDS = 15.0
-SETTLE_SECONDS = 2.0  # for the first states to come
+SETTLE_SECONDS = 5.0  # for the first states to come
 OPERATIONS = ("lock", "unlock", "open")
 
 

@@ -19,8 +19,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-sys.path.append(str(Path(__file__).resolve().parents[2] / "custom_components/igrs_lock"))
 sys.path.append(str(Path(__file__).resolve().parents[2] / "examples/ras"))
+sys.path.append(str(Path(__file__).resolve().parents[2] / "custom_components/igrs_lock"))
 
 from home import Home
 from ilp import Kind, Right, advertisement_key, format_account_id, seen_proof
