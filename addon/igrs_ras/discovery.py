@@ -35,14 +35,21 @@ class AppDiscovery:
         self.address = ADDRESS  # the Supervisor's
         self._code: str | None = None
         self._discovery: Discovery | None = None
+        self._left = False  # the home of this machine gave its place back
         self._running: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Begin once the server listens: see `announce`."""
 
+    def offer_again(self) -> None:
+        """Give a code again with the next tick: the home of this machine gave its place back."""
+        self._left = self._discovery is not None
+
     async def tick(self) -> None:
         """Take back the code when it was used; give another one if it ended without a home (a restore voids codes)."""
-        if self._code is not None and not await self._ras.store.read(self._is_open):
+        ended = self._code is not None and not await self._ras.store.read(self._is_open)
+        if ended or self._left:
+            self._left = False
             self._code = await self._ras.store.write(partial(_open_code, self._ras.identity))
             if self._discovery is not None:
                 self._discovery.used()
@@ -93,13 +100,25 @@ def _open_code(identity: ServerIdentity, transaction: Transaction) -> str | None
     transaction.execute(enrolments.delete().where(enrolments.c.local, enrolments.c.used.is_(None)))
     if transaction.execute(local).first() is not None:
         return None
-    # A site that an earlier start made and nobody took is taken again.
+    # A site that an earlier start made and nobody took is taken again; or the one whose home gave its place back.
     generation = transaction.execute(select(server.c.generation)).scalar_one()
-    site = transaction.execute(
-        select(sites.c.id)
-        .outerjoin(gateways, gateways.c.site == sites.c.id)
-        .where(sites.c.name == SITE_NAME, gateways.c.id.is_(None))
-    ).scalar()
+    site = (
+        transaction.execute(
+            select(sites.c.id)
+            .outerjoin(gateways, gateways.c.site == sites.c.id)
+            .where(sites.c.name == SITE_NAME, gateways.c.id.is_(None))
+        ).scalar()
+        or transaction.execute(
+            # No gateway of this machine is active, so each of these was revoked; another one may have the site by now.
+            select(gateways.c.site)
+            .where(
+                gateways.c.local,
+                gateways.c.site.not_in(select(gateways.c.site).where(gateways.c.revoked.is_(None))),
+            )
+            .order_by(gateways.c.revoked.desc())
+            .limit(1)
+        ).scalar()
+    )
     if site is None:
         site = wire.new_id()
         transaction.execute(

@@ -12,7 +12,7 @@ from igrs_ras.identity import verified
 from igrs_ras.messages import Messages
 from igrs_ras.status import Refused, Status
 from igrs_ras.storage.tables import events, gateways
-from igrs_ras.wire import Body
+from igrs_ras.wire import Body, Id
 
 if TYPE_CHECKING:
     from igrs_ras.link import Link
@@ -50,6 +50,12 @@ class NewKey(Body):
     public_key: str
     old_signature: str
     new_signature: str
+
+
+class Leave(Body):
+    """The gateway itself, so that nothing said by mistake ends its place."""
+
+    gateway: Id
 
 
 class Range(Body):
@@ -131,6 +137,17 @@ async def change_key(link: Link, body: NewKey) -> Mapping[str, Any]:
         tx.audit(link.site, "gateway.key_changed", gateway=link.gateway)
 
     await link.write(job)
+    return {}
+
+
+@messages.on("gateway.leave", Leave)
+async def leave(link: Link, body: Leave) -> Mapping[str, Any]:
+    """Revoke the gateway that says it: its home is removed there. The link closes. An app offers its home a place anew."""
+    if body.gateway != link.gateway:
+        raise Refused(Status.NOT_PERMITTED)
+    await link.ras.gateways.revoke(link.gateway)
+    if link.local:
+        link.ras.discovery.offer_again()
     return {}
 
 

@@ -240,7 +240,7 @@ async def registered(ras: RasHouse, gateway: Any) -> None:
     await ras.until(lambda: gateway.store.locks)
 
 
-async def test_a_server_whose_entry_is_removed_hears_that_nobody_belongs_to_this_home(
+async def test_a_server_whose_entry_is_removed_gets_the_place_back(
     hass: HomeAssistant,
     world: World,
     lock: TestLock,
@@ -266,6 +266,11 @@ async def test_a_server_whose_entry_is_removed_hears_that_nobody_belongs_to_this
         return list(connection.execute(select(lock_rows.c.site)).scalars())
 
     assert await ras.wait(ras.server.store.read(rows)) == site_of[1:]
+    listed = await ras.verb("gateway list")
+    assert {one["site"]: bool(one["revoked"]) for one in listed["gateways"]} == {
+        site_of[0]: True,
+        site_of[1]: False,
+    }
 
 
 async def test_two_servers_do_not_know_of_each_other(

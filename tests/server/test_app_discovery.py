@@ -1,5 +1,6 @@
 """The server as an app of Home Assistant: found without typing, by one home, once."""
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,7 +10,7 @@ from igrs_ras import discovery, wire
 from igrs_ras.api.route import Listener
 from igrs_ras.restore import restored_server
 from igrs_ras.supervisor import TOKEN_VARIABLE
-from peer import Denied
+from peer import Closed, Denied
 from supervisor_double import TOKEN, Double
 
 if TYPE_CHECKING:
@@ -76,6 +77,34 @@ async def test_a_code_that_a_home_used_is_taken_back_and_none_is_given_again(
         assert not any("code" in message for message in supervisor.told[1:])
     finally:
         await home.close()
+
+
+async def test_a_home_that_gives_its_place_back_is_offered_one_at_the_same_site(
+    supervisor: Double, settings: Settings, start_ras: Start
+) -> None:
+    ras = await start_ras(settings)
+    first = (await supervisor.heard())["code"]
+    home = Home(f"http://127.0.0.1:{ras.ports[Listener.LOCAL]}")
+    again = Home(home.url)
+    try:
+        await home.enrol(first)
+        await home.connect()
+        await eventually(lambda: "code" not in (supervisor.message or {}))
+        with pytest.raises(Denied):
+            await home.request("gateway.leave", {"gateway": "0" * 32})
+        with contextlib.suppress(Closed):
+            await home.request("gateway.leave", {"gateway": home.gateway})
+        await eventually(lambda: "code" in (supervisor.message or {}))
+        with pytest.raises(Closed):
+            await home.connect()
+        with pytest.raises(Denied):
+            await again.enrol(first)
+        await again.enrol((supervisor.message or {})["code"])
+        assert again.site == home.site
+        await again.connect()
+    finally:
+        await home.close()
+        await again.close()
 
 
 async def test_case_8_the_apps_code_is_refused_where_the_public_comes_in(

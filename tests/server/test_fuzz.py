@@ -288,6 +288,7 @@ def valid_of_gateways(home: Furnished) -> dict[str, dict[str, Any]]:
         "audit.range": {"first": 1, "last": 9},
         "home.admins": {"users": ["a"]},
         "gateway.key": {"public_key": b64(bytes(32)), "old_signature": b64(bytes(64)), "new_signature": b64(bytes(64))},
+        "gateway.leave": {"gateway": "0" * 32},
         "token": {},
     }  # fmt: skip
     assert set(found) == set(_HANDLERS)

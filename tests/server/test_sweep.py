@@ -412,6 +412,7 @@ async def test_case_18_no_message_takes_a_field_more_than_it_has(
         "audit.range": {"first": 1, "last": 1},
         "home.admins": {"users": ["a"]},
         "gateway.key": {"public_key": b64(bytes(32)), "old_signature": b64(bytes(64)), "new_signature": b64(bytes(64))},
+        "gateway.leave": {"gateway": "0" * 32},
         "token": {},
     }  # fmt: skip
     assert set(fine) == set(_HANDLERS), "a new message has no test here"

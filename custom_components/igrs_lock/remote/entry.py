@@ -71,9 +71,9 @@ async def async_unload_server(hass: HomeAssistant, entry: ServerConfigEntry) -> 
 
 
 async def async_remove_server(hass: HomeAssistant, entry: ServerConfigEntry) -> None:
-    """Forget a server, and let it forget who belonged to this home.
+    """Forget a server, and give this home's place there back if it can be told now.
 
-    Its operator revokes this home's place there; without this home nobody gets in.
+    Otherwise its operator revokes it; without this home nobody gets in.
     """
     store = RemoteStore(hass, entry.entry_id)
     await store.async_load()

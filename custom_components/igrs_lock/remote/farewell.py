@@ -1,6 +1,6 @@
-"""The last word to a server whose entry is removed: an empty list, which ends all that is there.
+"""The last words to a server whose entry is removed: an empty list, and that the place is given back.
 
-Best effort. Without this home nobody gets in anyway; and its place is revoked by the operator.
+Best effort. Without this home nobody gets in anyway, and its operator can revoke the place, too.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
+from ..const import CONF_GATEWAY
 from .errors import LinkDown
 from .link import GatewayLink
 
@@ -29,7 +30,7 @@ async def async_say_goodbye(
     """Tell the server that nobody belongs to this home there, if it can be told now."""
     if not store.enabled or store.copied:
         return
-    delegate = _Farewell()
+    delegate = _Farewell(entry.data[CONF_GATEWAY])
     delegate.link = GatewayLink(hass, entry, store, delegate)
     delegate.link.async_start()
     try:
@@ -46,13 +47,16 @@ class _Farewell:
 
     link: GatewayLink
 
-    def __init__(self) -> None:
+    def __init__(self, gateway: str) -> None:
+        self.gateway = gateway
         self.over = asyncio.Event()
 
     async def async_linked(self, _welcome: Welcome) -> None:
         """Say it. LinkDown, Refused."""
         try:
             await self.link.async_request("site.sync", {"part": 0, "more": False})
+            # Its answer may be the end of the link.
+            await self.link.async_request("gateway.leave", {"gateway": self.gateway})
         finally:
             self.over.set()
 
