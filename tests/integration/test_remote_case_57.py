@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from afar import RacError
 from bsld import const as c
-from hostile_ras import Parcel, Scene, hostile, scene
+from hostile_ras import Parcel, Scene, calendar, hostile, scene
 from igrs_rac import UnconfirmedError, Why
 from igrs_rac.conversation import Bolt
 from igrs_rac.errors import BoxError
@@ -25,7 +25,7 @@ from custom_components.igrs_lock.remote.wire import b64
 if TYPE_CHECKING:
     from homeassistant.core import HomeAssistant
 
-__all__ = ["hostile", "scene"]
+__all__ = ["calendar", "hostile", "scene"]
 
 FORBIDDEN = 35
 

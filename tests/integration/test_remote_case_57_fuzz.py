@@ -16,7 +16,7 @@ import pytest
 from afar import Moved, RacError
 from bsld import const as c
 from homeassistant.exceptions import HomeAssistantError
-from hostile_ras import Scene, hostile, scene
+from hostile_ras import Scene, calendar, hostile, scene
 from igrs_rac import Done
 from igrs_rac.conversation import Bolt, Operation
 from mischief import Mischief
@@ -24,7 +24,7 @@ from mischief import Mischief
 if TYPE_CHECKING:
     from afar import Client
 
-__all__ = ["hostile", "scene"]
+__all__ = ["calendar", "hostile", "scene"]
 
 STEPS = 45
 LATE = 12.0
