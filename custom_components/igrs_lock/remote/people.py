@@ -10,11 +10,14 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
+from homeassistant.config_entries import SIGNAL_CONFIG_ENTRY_CHANGED
 from homeassistant.core import CALLBACK_TYPE, HassJob, callback
-from homeassistant.helpers.dispatcher import async_dispatcher_send
+from homeassistant.helpers.dispatcher import async_dispatcher_connect, async_dispatcher_send
 from homeassistant.helpers.event import async_call_later
 
+from ..const import DOMAIN
 from ..errors import OperationError
+from ..home import is_server
 from ..people import SIGNAL_PERSON
 from .invitations import Invitations
 from .joins import Joins
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime
+
+    from homeassistant.config_entries import ConfigEntry, ConfigEntryChange
 
     from ..person import Person
     from .gateway import Gateway
@@ -74,20 +79,33 @@ class RemotePeople:
     @callback
     def async_start(self) -> CALLBACK_TYPE:
         """Begin to follow people; returns what ends it."""
-        stop_listening = self._gateway.home.async_listen(self._async_home_changed)
+        stops = [
+            self._gateway.home.async_listen(self._async_home_changed),
+            self._gateway.async_listen(self._async_home_changed),
+            async_dispatcher_connect(
+                self._gateway.hass, SIGNAL_CONFIG_ENTRY_CHANGED, self._async_entry_changed
+            ),
+        ]
         self._issues.async_update()
         self._async_home_changed()
         self._async_look()
 
         @callback
         def stop() -> None:
-            stop_listening()
+            for one in stops:
+                one()
             while self._timers:
                 self._timers.popitem()[1]()
             if self._task is not None:
                 self._task.cancel()
 
         return stop
+
+    @callback
+    def _async_entry_changed(self, _change: ConfigEntryChange, entry: ConfigEntry[Any]) -> None:
+        """Follow names of locks, and whether there are people."""
+        if entry.domain == DOMAIN and not is_server(entry):
+            self._async_home_changed()
 
     @callback
     def _async_look(self, _now: datetime | None = None) -> None:
@@ -99,9 +117,8 @@ class RemotePeople:
     # --- what is so -----------------------------------------------------------------------------
 
     def members(self) -> dict[str, Member]:
-        """Return the members by user, for the home's list: the server knows them from now on."""
-        self._told = self.phones.members()
-        return dict(self._told)
+        """Return the members by user, for the home's list."""
+        return self.phones.members()
 
     def listed_invitations(self) -> list[dict[str, str | int]]:
         """Return the open invitations, for the home's list."""
@@ -241,7 +258,10 @@ class RemotePeople:
         self.async_check_soon()
 
     async def async_linked(self) -> None:
-        """Tell the server what it does not know yet."""
+        """Tell the server what it does not know yet. It has the home's list."""
+        self._told = self.phones.members()
+        # And the one of now, if anything changed while that was sent.
+        self._gateway.site.async_check_soon()
         self._keys_due = True
         self.async_check_soon()
 
