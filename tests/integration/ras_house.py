@@ -13,8 +13,10 @@ scripted client is `ras.phone()`. A server is stopped, killed, copied and put ba
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import logging
+import random
 import shutil
 import socket
 import sys
@@ -259,10 +261,12 @@ class Patience:
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port that nobody listens on, of those that systems give to nobody by themselves."""
+    while True:
+        port = random.randint(20_000, 32_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 _PREPARED: dict[str, Path] = {}
