@@ -182,7 +182,7 @@ class RemoteSteps(PeopleSteps):
         await self._demo.ras.start()
         await self._demo.ras.wait_until_ready()
         ready = time.monotonic()
-        await self._linked(30)
+        await self._linked(60)
         back = time.monotonic() - ready
         for phone in self._phones.values():
             await phone.connected(15)
@@ -258,7 +258,7 @@ class RemoteSteps(PeopleSteps):
         await ras.start()
         await ras.wait_until_ready()
         began = time.monotonic()
-        await self._linked(30)
+        await self._linked(60)
         took = time.monotonic() - began
         issue = f"server_restored_{self._server}"
 
@@ -298,8 +298,8 @@ class RemoteSteps(PeopleSteps):
 
     async def _join_again(self, phone: Any) -> Any:
         phone.start()
-        await phone.joined(8)
-        await phone.connected(8)
+        await phone.joined(20)
+        await phone.connected(20)
         return await phone.unlock(self._label.id)
 
 

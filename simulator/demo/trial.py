@@ -8,6 +8,8 @@ import json
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+import aiohttp
+
 from . import owner
 from .dashboard import DOMAIN, devices
 from .errors import DemoError
@@ -46,16 +48,17 @@ class Trial:
         """Do what is not done yet, and tell once how to use it. What goes wrong is said and ends nothing else."""
         try:
             await self._connect(client)
-            lock = await self._first_lock(client)
+            await self._some_lock(client)
             if "guest" not in self._done:
-                await self._invite_guest(client, lock)
-            elif not self._keys.exists() and self._done["until"] < time.time():
+                await self._invite_guest(client)
+            elif not self._keys.exists() and self._done.get("until", 0) < time.time():
                 await self._invite(client)
-        except DemoError as err:
+            lock = await self._lock_of_guest(client)
+        except (DemoError, aiohttp.ClientError, TimeoutError) as err:
             if client.connected:  # else Home Assistant starts again, and so does this
                 say(f"remote use is not set up: {err}")
             return
-        if not self._told:
+        if lock is not None and not self._told:
             self._told = True
             self._tell(self._how(lock))
 
@@ -68,23 +71,32 @@ class Trial:
         await client.command("config_entries/update", entry_id=entry, title=_SERVER)
         say("Home Assistant is connected to the remote access server")
 
-    async def _first_lock(self, client: Client) -> Device:
+    async def _some_lock(self, client: Client) -> None:
         """Wait until a lock is paired."""
 
         def is_there() -> bool:
             return any(entity.startswith("lock.") for entity in client.states)
 
-        while not (found := await devices(client)):
+        while not await devices(client):
             await client.wait_until(is_there, "a lock", None)
             await asyncio.sleep(1)  # its device comes with the first of its entities
-        return found[0]
 
-    async def _invite_guest(self, client: Client, lock: Device) -> None:
+    async def _invite_guest(self, client: Client) -> None:
+        lock = (await devices(client))[0]
         await owner.make_reachable(client, self._done["server"], [lock.device_id])
         guest = await owner.add_person(client, GUEST, "guest", [lock.device_id])
-        self._save(guest=guest)
+        self._save(guest=guest, lock=lock.device_id)
         await self._invite(client)
         await self._written(client, lock)
+
+    async def _lock_of_guest(self, client: Client) -> Device | None:
+        """The lock that the guest was invited to; None if either is gone."""
+        people = await client.subentries(await owner.people_entry(client))
+        if all(person["subentry_id"] != self._done["guest"] for person in people):
+            return None
+        return next(
+            (one for one in await devices(client) if one.device_id == self._done["lock"]), None
+        )
 
     async def _invite(self, client: Client) -> None:
         link = await owner.invite(client, self._done["guest"])

@@ -14,6 +14,16 @@ if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest, and have short tests follow it: a worker keeps the next one, and all others are shared."""
+    items.sort(
+        key=lambda item: (
+            item.get_closest_marker("timeout") is None,
+            "simulator_page" not in item.nodeid,
+        )
+    )
+
+
 @pytest.fixture
 def demo(tmp_path: Path) -> Iterator[Callable[..., Terminal]]:
     """Starts demos at a terminal, all on the same folder."""
