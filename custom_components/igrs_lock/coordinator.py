@@ -336,16 +336,16 @@ class IgrsLockCoordinator(PassiveBluetoothDataUpdateCoordinator):
         self._proved_writes = self.client.writes
 
     @callback
-    def async_doubt(self) -> None:
+    def async_doubt(self, *, moving: bool = True) -> None:
         """Show no bolt if nothing was heard of the lock since something was written to it.
 
         What it did then nobody knows; the next authentic packet tells. The same holds for a
-        movement whose end was not told.
+        movement whose end was not told (`moving`: it should have been by now).
         """
         state = self.data
         if state is None or self._stopped:
             return
-        if self._proved_writes != self.client.writes or state.bolt in _MOVING:
+        if self._proved_writes != self.client.writes or (moving and state.bolt in _MOVING):
             self._shown = None
             self.changed_by = None
             self.data = replace(state, bolt=Bolt.UNKNOWN)

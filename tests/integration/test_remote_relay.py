@@ -117,6 +117,43 @@ async def test_on_a_held_connection_it_is_one_message_and_the_homes_session_stay
     assert len(desk.answers(relay)) <= 2
 
 
+async def test_unheard_the_entity_shows_nothing_until_the_lock_itself_tells(
+    world: World, lock: TestLock, tenants: Tenants, desk: Desk, anna: Rac
+) -> None:
+    opening = anna.opening(UNLOCK)
+    lock.mute = True
+    relay = desk.open(anna, opening)
+    await world.advance(1.2)
+    assert (
+        anna.read(desk.answers(relay))[-1] == Event.UNLOCKED
+    )  # sealed for Anna, not for this home
+    assert world.state(lock) == "locked"
+    await world.advance(2)
+    assert world.state(lock) == "unknown"
+    desk.say("relay.end", relay=relay, why=0)
+    # The log is read at once, whether the lock is heard or not.
+    await world.advance(2)
+    entry = tenants.coordinator.log.entries[-1]
+    assert (entry.event, entry.name) == (Event.UNLOCKED, "Anna")
+    lock.mute = False
+    await world.advance(2)
+    assert world.state(lock) == "unlocked"
+    # The same when it ends at once; but what is on its way by its own word is not doubted.
+    for mute, shown in ((True, "unknown"), (False, "unlocking")):
+        await world.call(lock, "lock")
+        await world.advance(1)
+        opening = anna.opening(UNLOCK)
+        lock.mute = mute
+        relay = desk.open(anna, opening)
+        await world.advance(0.3)
+        desk.say("relay.end", relay=relay, why=0)
+        await world.settle()
+        assert world.state(lock) == shown
+        lock.mute = False
+        await world.advance(3)
+        assert world.state(lock) == "unlocked"
+
+
 async def test_a_challenge_and_the_nonce_of_an_error_lead_there_too(
     world: World, lock: TestLock, tenants: Tenants, desk: Desk, anna: Rac
 ) -> None:

@@ -35,6 +35,8 @@ _NO_SESSION: Final = 10.0
 """As long as a lock's nonce is good: who asked for one and opens nothing is in the way."""
 _YIELD: Final = 5.0
 """Seconds without a message while another person waits for the lock."""
+_UNHEARD: Final = 3.0
+"""Seconds after which a lock that may have moved its bolt, and says nothing, is doubted."""
 _CODES: Final = {Why.MALFORMED: Status.MALFORMED, Why.FORBIDDEN: Status.REFUSED_BY_HOME}
 
 
@@ -83,7 +85,7 @@ class Relay:
         self._expires = expires
         self._writes = 0
         self._unanswered = False
-        self._moved = False
+        self._doubting: asyncio.TimerHandle | None = None
         self._ended = False
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -215,7 +217,8 @@ class Relay:
     async def _async_write(self, n: int, data: bytes, passed: Passed) -> None:
         self._writes += 1
         self._unanswered = True
-        self._moved |= passed.moves
+        if passed.moves and self._doubting is None:
+            self._doubting = self._loop.call_later(_UNHEARD, self._doubt)
         await self._carrier.async_send(data, opens=passed.opens, moves=passed.moves)
         if not self._ended:
             body = {"relay": self.id, "state": "sent_to_lock", "n": n}
@@ -224,11 +227,15 @@ class Relay:
 
     def _settle(self) -> None:
         """Show what the lock itself says, and have its log read: it tells who did what."""
-        coordinator = self.coordinator
-        if self._moved:
-            coordinator.async_doubt()
-            coordinator.async_update_listeners()
-            coordinator.sync.nudge(Job.LOG, DEBOUNCE)
+        if self._doubting is not None:
+            self._doubting.cancel()
+            self._doubt()
+            self.coordinator.sync.nudge(Job.LOG, DEBOUNCE)
+
+    @callback
+    def _doubt(self) -> None:
+        self.coordinator.async_doubt(moving=False)  # where it is on its way, it advertises the end
+        self.coordinator.async_update_listeners()
 
     # --- the end --------------------------------------------------------------------------------
 
