@@ -121,6 +121,7 @@ class Connected:
         self.refused_keys = 0  # sealed keys that were not this home's, or not newer
         self.resets = 0  # how often events were lost
         self.exchanges = 0  # messages of relays, both ways
+        self.answers = 0  # those from locks
         self._dial = dial or (lambda: WebSocket.dial(self.http))
         self._pause = pause or _pause
         self._socket: PushSocket | None = None
@@ -296,6 +297,7 @@ class Connected:
             return
         if message.type == "relay.data":
             self.exchanges += 1
+            self.answers += 1
             data = relay.port.take_data(message.body)
             if data is not None:
                 relay.inbox.put_nowait(data)
