@@ -129,9 +129,14 @@ class ServerSteps(BaseFlow):
         except Malformed:
             return self.async_abort(reason="app_message_wrong")
         await self.async_set_unique_id(offer.unique_id)
-        # The update listener goes to the new address: nothing is reloaded.
+        known = self.hass.config_entries.async_entry_for_domain_unique_id(DOMAIN, offer.unique_id)
+        # One whose address was typed stays there, with its certificate. The update listener goes to
+        # the new address: nothing is reloaded.
+        moved = known is not None and known.data.get(CONF_APP) is not None
         self._abort_if_unique_id_configured(
-            {CONF_URL: offer.url}, reload_on_update=False, error="server_already_configured"
+            {CONF_URL: offer.url, CONF_APP: offer.app} if moved else None,
+            reload_on_update=False,
+            error="server_already_configured",
         )
         if not offer.code:
             return self.async_abort(

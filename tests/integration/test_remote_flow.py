@@ -297,6 +297,18 @@ async def test_an_app_found_again_changes_its_address_only(
     assert dict(made.data) == before
 
 
+async def test_a_server_whose_address_was_typed_stays_there_when_it_is_found_as_an_app(
+    hass: HomeAssistant, ras: RasHouse, desk: Desk
+) -> None:
+    made = (await desk.submit(await desk.typed(code=await ras.code())))["result"]
+    await linked(ras, made)
+    before = dict(made.data)
+    desk.announce(await desk.local_code())
+    result = await desk.discovered()
+    assert (result["type"], result["reason"]) == (FlowResultType.ABORT, "server_already_configured")
+    assert dict(made.data) == before
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [

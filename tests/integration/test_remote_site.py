@@ -124,6 +124,25 @@ async def test_a_lock_that_is_not_heard_is_registered_when_it_is(
     assert list(await registered(ras, enrolled.data["site"])) == [lock.unique_id]
 
 
+async def test_unticked_it_is_out_at_once_while_the_server_does_not_answer(
+    hass: HomeAssistant,
+    world: World,
+    lock: TestLock,
+    entry: ConfigEntry[Any],
+    ras: RasHouse,
+    enrolled: ConfigEntry[Any],
+) -> None:
+    gateway = enrolled.runtime_data
+    choose(hass, enrolled, lock)
+    await ras.until(lambda: gateway.store.locks)
+    async with gateway.site._working:  # somebody waits for an answer
+        choose(hass, enrolled)
+        await world.settle()
+        assert gateway.store.locks == {}
+    await settled(ras, enrolled)
+    assert await registered(ras, enrolled.data["site"]) == {}
+
+
 async def test_what_was_unticked_and_removed_while_the_server_was_down_is_gone_with_the_next_link(
     hass: HomeAssistant,
     world: World,

@@ -93,18 +93,18 @@ class Gateway:
         """End for good: relays first, then the link."""
         self._stopped = True
         while self._stops:
-            self._stops.pop()()
+            self._guarded(self._stops.pop())
         await self._async_close()
 
     async def _async_close(self) -> None:
         """End what is under way and close the link, at once."""
-        self._guarded(self._end_parts)
+        self._end_parts()
         await self.link.async_stop()
 
     @callback
     def _end_parts(self) -> None:
-        self.relays.async_stop(Down.STOPPED)
-        self.site.unlinked()
+        self._guarded(self.relays.async_stop)
+        self._guarded(self.site.unlinked)
 
     # --- the switch -----------------------------------------------------------------------------
 
@@ -174,7 +174,7 @@ class Gateway:
     @callback
     def unlinked(self, down: Down) -> None:
         """End what was under way over the link."""
-        self._guarded(self._end_parts)
+        self._end_parts()
         self.issues.unlinked(down)
         self.async_changed()
 

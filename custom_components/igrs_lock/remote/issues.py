@@ -82,6 +82,7 @@ class ServerIssues:
     @callback
     def async_start(self) -> CALLBACK_TYPE:
         """Begin; returns what ends it."""
+        self._delete(ISSUE_CLOCK)  # it is told again if it is still so
         self.stored_changed()
         if self._gateway.enabled:
             self._arm_hour()

@@ -134,7 +134,8 @@ class Site:
             self._unsure = True
             self._later(_SLOW)
         finally:
-            self._task = None
+            if self._task is asyncio.current_task():
+                self._task = None
 
     async def _async_settle(self) -> None:
         async with self._working:
@@ -187,11 +188,13 @@ class Site:
     async def async_locks_changed(self) -> None:
         """Take what the owner chose; what is not wanted any more is out before anything is told.
 
-        RemoteNotSaved: then it is out in memory only, and comes back with a restart.
+        At once, whatever is under way. RemoteNotSaved: then it is out in memory only, until the
+        next start takes it out again.
         """
-        async with self._working:
+        try:
             await self._async_take_out()
-        self.async_check_soon(unsure=False)
+        finally:
+            self.async_check_soon(unsure=False)
 
     async def _async_take_out(self) -> None:
         """Take the locks from the list that are not wanted, and their capabilities as they are."""
