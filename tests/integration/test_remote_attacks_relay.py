@@ -313,6 +313,13 @@ async def test_case_63_under_another_name_with_junk_and_without_end(
     assert ends[40:] == [("failed", Status.SLOW_DOWN)] * 30
     assert desk.relays.live == 0
     await world.advance(61)
+    stranger = [
+        desk.end(desk.open(anna, ilp.challenge_request(), user="0" * 32)) for _ in range(60)
+    ]
+    assert stranger == [REFUSED] * 60
+    relay = desk.open(anna, anna.opening(LOCK))
+    assert desk.end(relay) == ("failed", Status.SLOW_DOWN)
+    await world.advance(61)
     relay = desk.open(anna, anna.opening(LOCK))
     await world.settle()
     assert anna.read(desk.answers(relay))[0] == Result.DONE
