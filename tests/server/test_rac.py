@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyotp
 import pytest
+import rac
 from certificate import make_certificate
 from conftest import base_of, make_settings
 from igrs_rac import Memory, RemoteClient, read_link
@@ -25,7 +26,7 @@ from igrs_rac.errors import (
     UnconfirmedError,
 )
 from igrs_rac.http import Http
-from igrs_rac.joining import go_on_joining, second_step, sign_in
+from igrs_rac.joining import go_on_joining
 from igrs_ras.admin import run
 from igrs_ras.api.route import Listener
 from ilp import Bolt, Event, Right
@@ -74,7 +75,9 @@ async def until(client: RemoteClient, ready: Callable[[], Any]) -> None:
             await changed.wait()
 
 
-async def test_from_an_invitation_to_the_bolt(ras: Ras, tmp_path: Path) -> None:
+async def test_from_an_invitation_to_the_bolt(
+    ras: Ras, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     async with at_home(ras) as home:
         device = home.lock.device
         memory = await memory_of(home, tmp_path / "rac.json")
@@ -98,9 +101,16 @@ async def test_from_an_invitation_to_the_bolt(ras: Ras, tmp_path: Path) -> None:
             assert (await client.status(device)).bolt is Bolt.OPEN
             events = [record.event for record in await client.log(device)]
             assert events[-3:] == [Event.UNLOCKED, Event.LOCKED, Event.OPENED]
+            capsys.readouterr()
+            watching = asyncio.create_task(rac.watch(client, 3))
+            assert await rac.operate(client, "front door", "lock", warm=False) == rac.DONE
+            assert await watching == rac.DONE
+            out = capsys.readouterr().out.splitlines()
+            assert out[0].startswith("Front door: open, door closed, battery 87 % (")
+            assert "Front door: locked" in out
             home.lock.jams = True
             with pytest.raises(RacError, match="jammed"):
-                await client.lock_it(device)
+                await client.unlock(device)
 
 
 async def test_a_home_that_is_offline_answers_later_and_a_used_link_is_refused(
@@ -218,7 +228,7 @@ async def test_the_home_is_gone_in_the_middle(ras: Ras, tmp_path: Path) -> None:
 
 
 async def test_signing_in_with_a_second_step_after_the_session_ended(
-    ras: Ras, clock: MovedClock, tmp_path: Path
+    ras: Ras, clock: MovedClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An owner who joins as the user that she is, loses the session, and signs in again."""
     clock.hold()
@@ -243,8 +253,10 @@ async def test_signing_in_with_a_second_step_after_the_session_ended(
             await until(client, lambda: client.over)
             assert isinstance(client.down, SignInClosedError)
         clock.wall(30)
-        assert "totp" in await sign_in(memory, http, EMAIL, PASSWORD)
-        await second_step(memory, http, "totp", pyotp.TOTP(secret).at(clock.now_ms() // 1000))
+        answers = [PASSWORD, pyotp.TOTP(secret).at(clock.now_ms() // 1000)]
+        monkeypatch.setattr("getpass.getpass", lambda: answers.pop(0))
+        monkeypatch.setattr("builtins.input", lambda _prompt: answers.pop(0))
+        assert await rac.enter(tmp_path / "rac.json", EMAIL, None) == rac.DONE
         async with client_of(Memory.load(tmp_path / "rac.json")) as client:
             await client.connected(10)
             assert (await client.unlock(home.lock.device)).bolt is Bolt.UNLOCKED

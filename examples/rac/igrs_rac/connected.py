@@ -417,7 +417,7 @@ class Connected:
         if not self._dirty:
             return
         self._dirty = False
-        self.memory.floors |= {device: lock.state.floor for device, lock in self.locks.items()}
+        self.memory.floors = {device: lock.state.floor for device, lock in self.locks.items()}
         with contextlib.suppress(StateFileError):
             self.memory.save()
 
