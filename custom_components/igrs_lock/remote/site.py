@@ -9,7 +9,6 @@ even if the server is down meanwhile.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import time
 from collections import deque
@@ -20,18 +19,15 @@ from homeassistant.helpers.event import async_call_later
 
 from ..const import CONF_CAPABILITIES, CONF_LOCKS, DOMAIN
 from ..home import is_lock
-from .wire import LinkDown, Refused, RemoteError, Status, b64, canonical
+from .listing import Listing, digest_of, parts_of
+from .wire import LinkDown, Refused, RemoteError, Status, b64
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from ..coordinator import IgrsLockCoordinator
     from .gateway import Gateway
 
 _LOGGER = logging.getLogger(__name__)
 
-_PART: Final = 32 * 1024
-"""Bytes of a part of the list; a message may have 64 KiB."""
 _LISTS: Final = 9
 _LISTS_TIME: Final = 600.0
 """So many lists in so many seconds: the server takes ten."""
@@ -74,7 +70,7 @@ class Site:
             if is_lock(entry) and entry.unique_id is not None and entry.unique_id in chosen
         }
 
-    def listing(self) -> dict[str, list[dict[str, Any]]]:
+    def listing(self) -> Listing:
         """Return the list: who is a member, what is open, which locks there are."""
         locks = self._gateway.store.locks
         people = self._gateway.people
@@ -149,8 +145,8 @@ class Site:
     async def _async_compare(self) -> None:
         """Send the digest, and the list where the server has another one. LinkDown, Refused."""
         listing = self.listing()
-        digest = hashlib.sha256(canonical(listing)).digest()
-        answer = await self._gateway.link.async_request("site.digest", {"digest": b64(digest)})
+        body = {"digest": b64(digest_of(listing))}
+        answer = await self._gateway.link.async_request("site.digest", body)
         if answer.get("match") is True:
             self._unsure = False
             return
@@ -161,14 +157,12 @@ class Site:
             self._later(_LISTS_TIME - (now - self._lists[0]))
             return
         self._lists.append(now)
-        for body in _parts(listing):
+        for body in parts_of(listing):
             answer = await self._gateway.link.async_request("site.sync", body)
         self._unsure = False
         await self._async_answered(listing, answer)
 
-    async def _async_answered(
-        self, listing: dict[str, list[dict[str, Any]]], answer: dict[str, Any]
-    ) -> None:
+    async def _async_answered(self, listing: Listing, answer: dict[str, Any]) -> None:
         """Let go of what ended at the server: somebody left, an invitation was withdrawn there."""
         told = {
             key: {one for one in answer.get(key, ()) if isinstance(one, str)}
@@ -296,19 +290,3 @@ class Site:
 def _advertised(coordinator: IgrsLockCoordinator) -> bytes | None:
     """Return what a lock advertises now; None while that is not known."""
     return coordinator.tracker.data if coordinator.available else None
-
-
-def _parts(listing: dict[str, list[dict[str, Any]]]) -> Iterator[dict[str, Any]]:
-    """Yield the list in messages that are not too long; an empty list is one empty part."""
-    parts: list[dict[str, Any]] = [{}]
-    size = 0
-    for kind in ("locks", "members", "invitations"):
-        for item in listing[kind]:
-            length = len(canonical(item)) + 1
-            if size + length > _PART:
-                parts.append({})
-                size = 0
-            size += length
-            parts[-1].setdefault(kind, []).append(item)
-    for number, part in enumerate(parts):
-        yield {**part, "part": number, "more": number < len(parts) - 1}
