@@ -416,7 +416,7 @@ async def test_every_relay_ends_once_with_what_is_known(
     assert lock.operations == []
 
 
-async def test_what_connects_for_too_long_has_expired_when_it_does(
+async def test_what_takes_too_long_on_the_way_is_not_written_any_more(
     world: World, lock: TestLock, desk: Desk, anna: Rac
 ) -> None:
     lock.silent = True
@@ -424,9 +424,16 @@ async def test_what_connects_for_too_long_has_expired_when_it_does(
     await world.advance(3.5)
     assert desk.end(relay) is None
     await world.advance(1)
-    assert desk.end(relay) == ("expired", Status.EXPIRED)
+    assert desk.end(relay) == ("failed", Status.OUT_OF_REACH)
     lock.silent = False
     await world.advance(2)
+    # Waiting for its turn, too.
+    first = desk.open(anna, anna.opening(STATUS))
+    second = desk.open(anna, anna.opening(UNLOCK), expires=round(world.now() * 1000) + 2000)
+    await world.advance(2.1)
+    assert desk.end(second) == ("expired", Status.EXPIRED)
+    desk.say("relay.end", relay=first, why=0)
+    await world.advance(6)
     assert lock.operations == []
     assert not lock.connections
 
@@ -486,6 +493,7 @@ async def test_a_connection_made_beforehand_is_used_and_otherwise_let_go(
     for used in range(6):
         connections = world.connections
         desk.say("lock.prewarm", lock=device, user=anna.user)
+        desk.open(anna, b"\x10", user="0" * 32)  # what is refused is no use of it
         await world.advance(8.8)
         assert len(lock.connections) == 1, used
         await world.advance(0.4)

@@ -103,15 +103,25 @@ async def test_only_registered_locks_and_only_over_a_link(
     desk.changed()
     await world.advance(1)
     assert len(states(desk)) == 1  # the server says anew what is followed
+    lock.silent = True
     follow(desk, lock)
     assert len(states(desk)) == 2
+    # A new server has nothing of it, though the lock was not heard since.
+    desk.link.connected = False
+    desk.changed()
+    desk.link.connected = True
+    follow(desk, lock)
+    assert len(states(desk)) == 3
+    follow(desk, lock)
+    assert len(states(desk)) == 3
+    lock.silent = False
     await world.hass.config_entries.async_unload(entry.entry_id)
     lock.core.door_sensed(True)
     await world.advance(1)
-    assert len(states(desk)) == 2
+    assert len(states(desk)) == 3
     await world.hass.config_entries.async_setup(entry.entry_id)
     await world.advance(2)
-    assert len(states(desk)) > 2
+    assert len(states(desk)) > 3
 
 
 async def test_news_of_the_log_are_told_to_the_server_whoever_follows(

@@ -165,7 +165,6 @@ class Relays:
         except Broken:
             return Ending("failed", Status.MALFORMED)
         self._live[relay_id] = relay
-        self.prewarm.used(device)
         relay.begin(part.data)
         return None
 

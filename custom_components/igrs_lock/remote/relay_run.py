@@ -129,6 +129,8 @@ class Relay:
             if not self._relays.may_begin(self._person):
                 self.fail(Status.SLOW_DOWN)
                 return False
+        if passed.opens:
+            self._relays.prewarm.used(self.device)
         self._waiting.append((self.from_client.last, data, passed))
         return True
 
@@ -277,8 +279,9 @@ class Relay:
     def _tick(self) -> None:
         if self._loop.time() < self._until():
             self._arm()
+        elif not self._writes and self._carrier.passenger is self:
+            self._end(Ending("failed", Status.OUT_OF_REACH))  # it takes too long to connect
         elif not self._writes:
-            late = self._relays.late(self._expires)
-            self._end(late or Ending("failed", Status.OUT_OF_REACH))
+            self._end(self._relays.late(self._expires) or Ending("failed", Status.LOCK_BUSY))
         else:
             self._end(_UNKNOWN if self._unanswered else Ending("answered"))

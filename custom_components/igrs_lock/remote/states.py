@@ -91,6 +91,8 @@ class States:
         linked = gateway.enabled and gateway.link.connected
         if not linked:
             self._followed = frozenset()
+            for lock in self._locks.values():
+                lock.unlinked()
         wanted = {
             device_id: coordinator
             for device_id, coordinator in gateway.home.coordinators.items()
@@ -128,7 +130,7 @@ class _Lock:
         self._mark: Mark | None = None
         self._event: int | None = None
         self._sent: tuple[bytes, int] | None = None
-        self._sent_at = 0.0
+        self._sent_at = -_SAME
         self._quiet_until = 0.0
         self._timer: CALLBACK_TYPE | None = None
         self._nonces: deque[tuple[bytes, float]] = deque(maxlen=_NONCES_MAX)
@@ -146,6 +148,11 @@ class _Lock:
         if self._timer is not None:
             self._timer()
             self._timer = None
+
+    @callback
+    def unlinked(self) -> None:
+        """Take that the server may not have what was sent."""
+        self._sent_at = -_SAME
 
     def nonces(self) -> list[bytes]:
         """Return those that were passed on lately, newest first."""
