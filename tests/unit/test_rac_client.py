@@ -368,6 +368,16 @@ async def test_who_is_let_in_after_the_connection_was_made_follows_from_then_on(
         await settle(client, lambda: client.followed == {lock.device})
 
 
+async def test_case_36_a_flood_of_events_is_one_question_more(tmp_path: Path) -> None:
+    async with connected(tmp_path) as (client, server, _lock):
+        before = len(server.of_type("follow"))
+        for seq in range(4, 104):
+            server.say("account", {"what": "member_changed", "site": SITE}, seq=seq)
+        await settle(client, lambda: client.memory.seq == 103)
+        await settle(client, lambda: client._following and client._following.done())
+        assert len(server.of_type("follow")) - before <= 2
+
+
 async def test_a_session_that_ended_is_told_before_anything_is_sent(tmp_path: Path) -> None:
     lock = SoftLock()
     lock.pair()

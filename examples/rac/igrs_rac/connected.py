@@ -129,7 +129,8 @@ class Connected:
         self._listeners: list[Callable[[str], None]] = []
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._following: set[asyncio.Task[None]] = set()
+        self._following: asyncio.Task[None] | None = None
+        self._follow_wanted = False
         self._dirty = False
         self._take_locks()
 
@@ -364,14 +365,17 @@ class Connected:
         self._take_locks()
 
     def _follow_soon(self) -> None:
-        if self._socket is not None:
-            task = asyncio.get_running_loop().create_task(self._follow_again(self._socket))
-            self._following.add(task)
-            task.add_done_callback(self._following.discard)
+        """Follow again: once more after the one that is under way, however often it is wanted."""
+        self._follow_wanted = True
+        if self._socket is not None and (self._following is None or self._following.done()):
+            work = self._follow_again(self._socket)
+            self._following = asyncio.get_running_loop().create_task(work)
 
     async def _follow_again(self, socket: PushSocket) -> None:
         with contextlib.suppress(RacError):
-            await self._follow(socket)
+            while self._follow_wanted:
+                self._follow_wanted = False
+                await self._follow(socket)
 
     def _take_locks(self) -> None:
         """Make the locks those of the keys; a lock whose keys changed keeps what was seen of it."""
