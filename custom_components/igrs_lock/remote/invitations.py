@@ -144,7 +144,7 @@ class Invitations:
         await store.async_save(forget)
         body = {"id": item.id, "kind": item.kind.value, "expires": item.expires, **code}
         try:
-            await self._gateway.link.async_request("invitation.create", body)
+            await self._gateway.people.async_say("invitation.create", body)
         except (LinkDown, Refused) as err:
             # What the server has of it all the same ends with the next list.
             forget()

@@ -226,7 +226,7 @@ class Joins:
         locks = sorted(member.locks)
         body = {"id": item.id, "user": user, "role": member.role, "locks": locks}
         try:
-            await self._gateway.link.async_request("invitation.done", body)
+            await self._people.async_say("invitation.done", body)
         except Refused as err:
             if err.status not in _GONE:
                 _LOGGER.debug("A phone is not let in yet: %s", err)

@@ -66,6 +66,8 @@ class RemotePeople:
         self._issues = PeopleIssues(gateway)
         self._told: dict[str, Member] = {}
         """Members as the server knows them, as far as this home knows."""
+        self._listed = 0
+        """The number of the connection over which the server has got the list: words come after it."""
         self._withdrawn: set[str] = set()
         self._unsaved = False
         self._again = False
@@ -259,6 +261,7 @@ class RemotePeople:
 
     async def async_linked(self) -> None:
         """Tell the server what it does not know yet. It has the home's list."""
+        self._listed = self._store.n
         self._told = self.phones.members()
         # And the one of now, if anything changed while that was sent.
         self._gateway.site.async_check_soon()
@@ -359,7 +362,7 @@ class RemotePeople:
             while self._again:
                 self._again = False
                 await self._async_settle()
-                if self._gateway.link.connected:
+                if self._gateway.link.connected and self._listed == self._store.n:
                     await self._async_tell()
         except LinkDown:
             pass  # the next link tells it
@@ -412,10 +415,15 @@ class RemotePeople:
             await self._request("member.set", body)
             self._told[user] = member
 
-    async def _request(self, kind: str, body: Mapping[str, Any]) -> None:
-        """Send a word of the home's. What the server does not know is a matter of the list."""
-        try:
+    async def async_say(self, kind: str, body: Mapping[str, Any]) -> None:
+        """Send a word about a row of the home's list, never beside the list. LinkDown, Refused."""
+        async with self._gateway.site.telling:
             await self._gateway.link.async_request(kind, dict(body))
+
+    async def _request(self, kind: str, body: Mapping[str, Any]) -> None:
+        """Send such a word. What the server does not know is a matter of the list."""
+        try:
+            await self.async_say(kind, body)
         except Refused as err:
             if err.status is not Status.NOT_FOUND:
                 raise

@@ -49,6 +49,11 @@ class Site:
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self._working = asyncio.Lock()
+        self.telling = asyncio.Lock()
+        """Held while the list, or a word about one of its rows, is on its way.
+
+        A list that was made before a word and came after it would take back what the word did.
+        """
         self._task: asyncio.Task[None] | None = None
         self._again = False
         self._unsure = True
@@ -144,6 +149,10 @@ class Site:
 
     async def _async_compare(self) -> None:
         """Send the digest, and the list where the server has another one. LinkDown, Refused."""
+        async with self.telling:
+            await self._async_send_list()
+
+    async def _async_send_list(self) -> None:
         listing = self.listing()
         body = {"digest": b64(digest_of(listing))}
         answer = await self._gateway.link.async_request("site.digest", body)
