@@ -81,10 +81,8 @@ _CODE_REASONS: Final = ("too_many_attempts", "wrong_code")
 def reason_of(err: Exception) -> str:
     """Return the key of the sentence for what went wrong."""
     match err:
-        case BadAddress(reason="https"):
-            return "not_https"
-        case BadAddress():
-            return "invalid_address"
+        case BadAddress() as bad:
+            return "not_https" if bad.reason == "https" else "invalid_address"
         case BadAuthority():
             return "invalid_ca"
         case WrongCode():

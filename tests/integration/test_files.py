@@ -3,6 +3,7 @@
 What can be told from the files alone is in `scripts/checks`.
 """
 
+import inspect
 import json
 import re
 from pathlib import Path
@@ -20,6 +21,7 @@ from custom_components.igrs_lock import (
     const,
     errors,
     event,
+    flow_server,
     issues,
     movement,
     number,
@@ -33,6 +35,11 @@ from custom_components.igrs_lock.ilp import SERVICE_UUID, Result
 from custom_components.igrs_lock.people_flow import PersonFlow
 from custom_components.igrs_lock.person import RIGHTS, WEEKDAYS, Kind
 from custom_components.igrs_lock.pin import WEAKNESSES
+from custom_components.igrs_lock.remote import binary_sensor as server_sensor
+from custom_components.igrs_lock.remote import people_issues
+from custom_components.igrs_lock.remote import switch as server_switch
+from custom_components.igrs_lock.remote.errors import RemoteError
+from custom_components.igrs_lock.remote.issues import SERVER_ISSUES
 from custom_components.igrs_lock.state import CHANGED_BY
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,13 +47,13 @@ FOLDER = ROOT / "custom_components" / "igrs_lock"
 MANIFEST = json.loads((FOLDER / "manifest.json").read_text())
 TEXTS = json.loads((FOLDER / "translations" / "en.json").read_text())
 ICONS = json.loads((FOLDER / "icons.json").read_text())
-SOURCE = "\n".join(path.read_text() for path in FOLDER.glob("*.py"))
-PERSON_SOURCE = "\n".join(path.read_text() for path in FOLDER.glob("people_f*.py"))
+SOURCE = "\n".join(path.read_text() for path in FOLDER.rglob("*.py"))
+PERSON_SOURCE = "\n".join(path.read_text() for path in FOLDER.glob("people_[fr]*.py"))
 ACTION_SOURCE = "\n".join(path.read_text() for path in FOLDER.glob("action*.py"))
 LOCK_SOURCE = "\n".join(
     path.read_text()
     for path in FOLDER.glob("*.py")
-    if not path.match("people_f*.py") and not path.match("repairs*.py")
+    if not path.match("people_[fr]*.py") and not path.match("repairs*.py")
 )
 PERSON = TEXTS["config_subentries"]["person"]
 SERVICES = load_yaml_dict(str(FOLDER / "services.yaml"))
@@ -63,6 +70,7 @@ ERRORS = [
     and issubclass(error, errors.OperationError)
     and error is not errors.OperationError
 ]
+REMOTE_ERRORS = [error.key for error in RemoteError.__subclasses__()]
 
 
 def test_the_manifest_is_what_the_code_is() -> None:
@@ -80,20 +88,27 @@ def test_hacs_knows_the_oldest_home_assistant() -> None:
     assert hacs == {"name": MANIFEST["name"], "homeassistant": "2026.10.0"}
 
 
-@pytest.mark.parametrize("key", ERRORS)
+@pytest.mark.parametrize("key", [*ERRORS, *REMOTE_ERRORS])
 def test_every_error_has_its_sentence(key: str) -> None:
     assert key in TEXTS["exceptions"]
 
 
 def test_every_sentence_has_its_error() -> None:
-    assert set(TEXTS["exceptions"]) == {*ERRORS, *REFUSALS}
+    assert set(TEXTS["exceptions"]) == {*ERRORS, *REMOTE_ERRORS, *REFUSALS}
+
+
+OF_REASONS = re.findall(
+    r'(?:return|else|status,) "(\w+)"', inspect.getsource(flow_server.reason_of)
+)
 
 
 def test_every_error_of_the_flow_is_one_that_can_happen() -> None:
     in_code = set(
         re.findall(r'(?:CONF_SETUP_CODE: |errors\[(?:CONF_NAME|"base")\] = )"(\w+)"', LOCK_SOURCE)
     )
-    assert set(TEXTS["config"]["error"]) <= set(ERRORS) | in_code
+    of_servers = {*flow_server._REFUSALS.values(), *OF_REASONS}
+    assert set(TEXTS["config"]["error"]) <= set(ERRORS) | in_code | of_servers
+    assert of_servers <= set(TEXTS["config"]["error"])
     assert in_code <= set(TEXTS["config"]["error"])
     # What only a movement or the writing of access can raise needs no sentence in the flow.
     missing = set(ERRORS) - set(TEXTS["config"]["error"])
@@ -123,17 +138,17 @@ def test_every_step_of_the_flow_has_its_texts() -> None:
     # These show nothing of their own, or progress.
     assert steps - shown == {
         "add_lock", "bluetooth", "finish", "pair", "pair_again", "reauth", "released", "releasing",
-        "people", "reset_old", "resetting_old", "system", "take_over",
+        "people", "reset_old", "resetting_old", "server_reauth", "system", "take_over",
     }  # fmt: skip
     assert set(TEXTS["config"]["progress"]) == {"pair", "releasing", "resetting_old"}
-    for menu in ("reconfigure", "not_reset", "add"):
+    for menu in ("reconfigure", "not_reset", "add", "server_menu"):
         assert set(TEXTS["config"]["step"][menu]["menu_options"]) <= steps
 
 
 def test_a_persons_dialogs_have_all_their_texts() -> None:
     steps = {
         name.removeprefix("async_step_")
-        for name in vars(PersonFlow)
+        for name in dir(PersonFlow)
         if name.startswith("async_step_")
     }
     assert steps - set(PERSON["step"]) == {"no_pin"}
@@ -146,12 +161,16 @@ def test_a_persons_dialogs_have_all_their_texts() -> None:
         *re.findall(r'(?:errors\[\w+\] = |CONF_\w+: )"(\w+)"', PERSON_SOURCE),
         *WEAKNESSES,
         "ledger_not_saved",
+        # Of the link, which is there: no address is called.
+        *set(REMOTE_ERRORS) - {"remote_certificate", "remote_not_a_server", "remote_unreachable"},
     }
     assert set(PERSON["error"]) == in_code
     # With a reason of its own, or the one of `_change`.
-    reasons = re.findall(r'(?:reason=|reason: str = |_change\()"(\w+)"', PERSON_SOURCE)
-    chosen = re.findall(r'"(\w+)" if digits else "(\w+)"', PERSON_SOURCE)
-    assert set(PERSON["abort"]) == {*reasons, *chosen[0]}
+    reasons = re.findall(r'(?:reason=|reason: str = |_change\(|_abort\()"(\w+)"', PERSON_SOURCE)
+    chosen = re.findall(
+        r'"(\w+)" if (?:digits|home\.gateways|replaced) else "(\w+)"', PERSON_SOURCE
+    )
+    assert set(PERSON["abort"]) == {*reasons, *(reason for pair in chosen for reason in pair)}
     assert set(PERSON["initiate_flow"]) == {"user", "reconfigure"}
 
 
@@ -179,10 +198,17 @@ def test_every_issue_has_its_texts() -> None:
         "drift_pending_change", "drift_unknown", "people_gone", "pin_taken", "removal_pending",
         "removal_pending_not_loaded", "removal_pending_unknown",
     }  # fmt: skip
-    assert set(TEXTS["issues"]) == {const.ISSUE_CLOCK, *issues.LOCK_ISSUES} | of_people
+    of_people |= {"removal_pending_replaced", "removal_pending_replaced_not_loaded"}
+    of_people |= set(people_issues.PHONE_ISSUES)
+    assert set(TEXTS["issues"]) == {
+        const.ISSUE_CLOCK,
+        *issues.LOCK_ISSUES,
+        *SERVER_ISSUES,
+        *of_people,
+    }
     reasons = {
         path.stem: set(re.findall(r'reason="(\w+)"', path.read_text()))
-        for path in FOLDER.glob("repairs*.py")
+        for path in FOLDER.rglob("*repairs*.py")
     }
     for issue in TEXTS["issues"].values():
         aborts = set(issue.get("fix_flow", {}).get("abort", {}))
@@ -200,13 +226,14 @@ DESCRIPTIONS = {
         *binary_sensor.STATES,
         binary_sensor.AUTO_LOCK_FAILED,
         binary_sensor.DOOR_LEFT_OPEN,
+        server_sensor.CONNECTED,
     ),
     "button": (button.IDENTIFY,),
     "event": (event.ACTIVITY, event.PERSON_ACTIVITY),
     "lock": (lock_platform.LOCK,),
     "number": (number.AUTO_LOCK_DELAY,),
     "sensor": (*sensor.SENSORS, sensor.SIGNAL, person_sensor.ACCESS_PENDING),
-    "switch": (*switch.OPTIONS.values(), switch.ALWAYS_CONNECTED),
+    "switch": (*switch.OPTIONS.values(), switch.ALWAYS_CONNECTED, server_switch.REMOTE_ACCESS),
 }
 
 
