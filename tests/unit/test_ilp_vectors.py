@@ -176,7 +176,7 @@ def test_what_is_no_file_of_vectors_has_not_the_form(tmp_path: Path, text: str) 
         form.load(tmp_path / "none.json")
 
 
-COMPLETE = {part: form.entries(VECTORS, part) for part in CLIENT.expected}
+COMPLETE = {part: form.entries(VECTORS, part) for part in sorted(CLIENT.expected)}
 
 
 @pytest.mark.parametrize("part", sorted(CLIENT.expected))
