@@ -247,6 +247,7 @@ class RemotePeople:
             changed = True
         if changed:
             self.async_changed()
+            self._gateway.site.async_check_soon()  # a server that only says so is told
             await store.async_save()
 
     async def async_owe_all(self) -> None:
@@ -284,7 +285,9 @@ class RemotePeople:
     @callback
     def _async_home_changed(self) -> None:
         """People, their access, or what is written of it changed: judge anew, at once."""
-        if self.phones.drop_gone():
+        dropped, invitations = self.phones.drop_gone()
+        self._withdrawn.update(invitations)
+        if dropped:
             self._unsaved = True
             self._issues.async_update()
             self._gateway.async_changed()

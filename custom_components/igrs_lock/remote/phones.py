@@ -89,13 +89,14 @@ class Phones:
     # --- how they end ---------------------------------------------------------------------------
 
     @callback
-    def drop_gone(self) -> bool:
-        """Drop phones and invitations of people who are not there any more; whether there were any.
+    def drop_gone(self) -> tuple[bool, list[str]]:
+        """Drop phones and invitations of people who are not there any more.
 
-        Their accounts are on the way out already, as everybody's who is removed.
+        Their accounts are on the way out already, as everybody's who is removed. Return whether
+        there was anything, and the invitations.
         """
         if self._home.people_entry is None:
-            return False
+            return False, []
         persons, store = self._home.persons(), self._store
         phones = [one.id for one in store.phones.values() if one.person_id not in persons]
         invitations = [
@@ -109,7 +110,7 @@ class Phones:
         for id_ in invitations:
             del store.invitations[id_]
         store.rotations -= gone
-        return bool(phones or invitations or gone)
+        return bool(phones or invitations or gone), invitations
 
     @callback
     def end(self, phones: Iterable[Phone], now: int) -> bool:
