@@ -74,13 +74,13 @@ class Invitations:
         return sorted(found, key=lambda item: item.created)
 
     def drop_expired(self) -> bool:
-        """Forget what is of no more use; whether there was anything.
+        """Forget what is of no more use, by the own clock; whether there was anything.
 
         A link that was used stays until it would have expired: whoever opens it now has seen it.
         One that was answered stays for as long as its phone may take; then its keys are out there,
         and the owner is told.
         """
-        now, store = self.now_ms(), self._store
+        now, store = round(time.time() * 1000), self._store
         changed = False
         for item in [*store.invitations.values()]:
             if item.state is InvitationState.ANSWERED:

@@ -7,6 +7,7 @@ restart of any of the three sides: then it ends the same.
 from __future__ import annotations
 
 import logging
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 from ..activity import plain_name
@@ -35,6 +36,8 @@ _LOGGER = logging.getLogger(__name__)
 
 _NAME_MAX: Final = 400
 """Characters of a name that is read at all; the server takes 100."""
+_MARKS: Final = str.maketrans("<>[]`*_|\\", " " * 9)
+"""What would be a link or a picture in a dialog, which reads Markdown."""
 _TAG_SIZE: Final = 16
 _WRONG_MAX: Final = 5
 _HOUR_MS: Final = 3600 * 1000
@@ -60,7 +63,7 @@ class Joins:
         invitation = read.hex_id("invitation")
         client = read.binary("client_public", JOIN_PUBLIC_SIZE)
         proof = read.binary("proof", JOIN_PROOF_SIZE)
-        name = plain_name(read.text("name", _NAME_MAX, default=""))
+        name = plain_name(read.text("name", _NAME_MAX, default="").translate(_MARKS))
         body = await self._async_judge(
             self._store.invitations.get(invitation), join, client, proof, name
         )
@@ -91,6 +94,7 @@ class Joins:
             item.state is not InvitationState.OPEN
             or item.expires <= invitations.now_ms()
             or person is None
+            or self._is_taken(join, item)
         ):
             return {"outcome": "refused"}
         pair = JoinKeyPair()
@@ -131,15 +135,25 @@ class Joins:
         """Answer the client of before as before, until it said that it has its keys."""
         if item.state is not InvitationState.ANSWERED or item.user:
             return {"outcome": "refused"}
-        if item.join != join:
-            # A server that was put back gives the same request another number.
-            before, item.join = item.join, join
+        before = item.join
+        if join != before:
+            if self._is_taken(join, item):
+                return {"outcome": "refused"}
+            item.join = join  # a server that was put back gives the same request another one
 
-            def undo() -> None:
-                item.join = before
+        def undo() -> None:
+            item.join = before
 
-            await self._store.async_save(undo)
+        # Also if nothing has changed: when the link ended, the answer was perhaps not stored yet.
+        await self._store.async_save(undo)
         return _answer(item)
+
+    def _is_taken(self, join: str, item: Invitation) -> bool:
+        """Whether the server gave an identifier to somebody else: phones are told apart by it."""
+        store = self._store
+        return join in store.phones or any(
+            other is not item and other.join == join for other in store.invitations.values()
+        )
 
     async def _async_opened_twice(self, item: Invitation) -> None:
         """Note that somebody else has the link, and tell the owner."""
@@ -179,7 +193,7 @@ class Joins:
             person=item.person,
             name=item.phone_name,
             update_key=item.update_key,
-            joined=self._people.invitations.now_ms(),
+            joined=round(time.time() * 1000),  # for the owner's eyes: no server's word
         )
         box, item.box = item.box, b""
         item.user = user

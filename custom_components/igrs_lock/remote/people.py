@@ -390,8 +390,8 @@ class RemotePeople:
     async def _async_tell(self) -> None:
         """Bring the server in line, one word after the other. LinkDown, Refused."""
         for id_ in sorted(self._withdrawn):
-            await self._request("invitation.withdraw", {"id": id_})
-            self._withdrawn.discard(id_)
+            if await self._request("invitation.withdraw", {"id": id_}):
+                self._withdrawn.discard(id_)
         for item in [*self._store.invitations.values()]:
             if item.state is InvitationState.ANSWERED and item.user:
                 await self._joins.async_finish(item)
@@ -409,25 +409,32 @@ class RemotePeople:
     async def _async_tell_members(self) -> None:
         wanted = self.phones.members()
         for user in sorted(self._told.keys() - wanted.keys()):
-            await self._request("member.end", {"user": user})
-            self._told.pop(user, None)
+            if await self._request("member.end", {"user": user}):
+                self._told.pop(user, None)
         for user, member in sorted(wanted.items()):
             if self._told.get(user) == member:
                 continue
             body = {"user": user, "role": member.role, "locks": sorted(member.locks)}
-            await self._request("member.set", body)
-            self._told[user] = member
+            if await self._request("member.set", body):
+                self._told[user] = member
 
     async def async_say(self, kind: str, body: Mapping[str, Any]) -> None:
         """Send a word about a row of the home's list, never beside the list. LinkDown, Refused."""
         async with self._gateway.site.telling:
             await self._gateway.link.async_request(kind, dict(body))
 
-    async def _request(self, kind: str, body: Mapping[str, Any]) -> None:
-        """Send such a word. What the server does not know is a matter of the list."""
+    async def _request(self, kind: str, body: Mapping[str, Any]) -> bool:
+        """Send such a word; whether it was heard. LinkDown.
+
+        What is refused is said again later, and keeps nothing back that comes after it. What the
+        server does not know is a matter of the list.
+        """
         try:
             await self.async_say(kind, body)
         except Refused as err:
             if err.status is not Status.NOT_FOUND:
-                raise
+                _LOGGER.debug("%s: %s is refused: %s", self._gateway.entry.title, kind, err)
+                self.async_check_later()
+                return False
             self._gateway.site.async_check_soon()
+        return True

@@ -7,6 +7,7 @@ a hostile one must not be able to take anybody's PIN.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,13 +15,12 @@ from homeassistant.core import callback
 
 from ..rotation import async_rotate
 from .keys import may_be_remote, remote_locks
-from .records import InvitationState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from .gateway import Gateway
-    from .records import Invitation, Phone
+    from .records import Phone
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,7 @@ class Phones:
         self._gateway = gateway
         self._home = gateway.home
         self._store = gateway.store
+        self._rotating = asyncio.Lock()
 
     # --- who there is ---------------------------------------------------------------------------
 
@@ -56,17 +57,15 @@ class Phones:
         return (
             self._store.enabled
             and person is not None
+            and not self._is_owed(person_id)
             and may_be_remote(person)
             and any(not one.ended for one in self.of_person(person_id))
         )
 
-    def waiting(self) -> list[Invitation]:
-        """Return invitations whose user is stored here, but not let in at the server yet."""
-        return [
-            item
-            for item in self._store.invitations.values()
-            if item.state is InvitationState.ANSWERED and item.user
-        ]
+    def _is_owed(self, person_id: str) -> bool:
+        """Whether somebody's accounts wait to be replaced: a phone that is out knows their keys."""
+        stores = [self._store, *(one.store for one in self._home.gateways.values())]
+        return any(person_id in store.rotations for store in stores)
 
     def members(self) -> dict[str, Member]:
         """Return who is a member. Without a People entry everybody stays one, for no lock.
@@ -149,7 +148,8 @@ class Phones:
 
     async def async_rotate_owed(self) -> None:
         """Replace the accounts of those who are owed it. Kin of OperationError, RemoteNotSaved."""
-        for person_id in sorted(self._store.rotations):
-            await async_rotate(self._home, person_id)
-            self._store.rotations.discard(person_id)
-            await self._store.async_save()
+        async with self._rotating:  # nobody's twice
+            for person_id in sorted(self._store.rotations):
+                await async_rotate(self._home, person_id)
+                self._store.rotations.discard(person_id)
+                await self._store.async_save()
