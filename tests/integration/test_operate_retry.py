@@ -241,6 +241,27 @@ async def test_a_link_lost_while_the_bolt_moves_leaves_the_end_to_the_advertisem
 # --- hostile answers -----------------------------------------------------------------------------
 
 
+async def test_what_was_advertised_while_the_link_was_there_counts_when_it_is_lost(
+    world: World, lock: TestLock
+) -> None:
+    answered: list[bytes] = []
+
+    def swallow(data: bytes) -> bytes | None:
+        answered.append(data)
+        return data if len(answered) == 1 else None
+
+    lock.on_notify = swallow  # the end is not told by the session
+    unlocking = world.hass.async_create_task(world.call(lock, "unlock"))
+    await world.advance(3)
+    assert world.state(lock) == "unlocking"
+    assert lock.core.bolt == c.BOLT_UNLOCKED
+    lock.silent = True  # nothing new is heard after it either
+    lock.connections[-1].end()
+    await world.settle()
+    await unlocking
+    assert world.state(lock) == "unlocked"
+
+
 async def test_messages_of_nobody_are_ignored(world: World, lock: TestLock) -> None:
     """Attack case 49, client's side: other sessions' messages, junk and bad fragments."""
 
