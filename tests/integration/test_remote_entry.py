@@ -266,10 +266,16 @@ async def test_a_server_whose_entry_is_removed_gets_the_place_back(
         return list(connection.execute(select(lock_rows.c.site)).scalars())
 
     assert await ras.wait(ras.server.store.read(rows)) == site_of[1:]
+    # Switched off it stays off: nobody is called.
+    off = await ras.enrol()
+    await ras.wait((await ras.set_up(off)).async_set_enabled(False))
+    await ras.wait(hass.config_entries.async_remove(off.entry_id))
+    site_of.append(off.data["site"])
     listed = await ras.verb("gateway list")
     assert {one["site"]: bool(one["revoked"]) for one in listed["gateways"]} == {
         site_of[0]: True,
         site_of[1]: False,
+        site_of[2]: False,
     }
 
 

@@ -17,7 +17,7 @@ from igrs_ras.status import Refused, Status
 from igrs_ras.storage.tables import server as server_row
 from world import DOMAIN
 
-from custom_components.igrs_lock.remote import identity, wire
+from custom_components.igrs_lock.remote import errors, identity, wire
 from custom_components.igrs_lock.remote.http import RasHttp
 
 if TYPE_CHECKING:
@@ -456,6 +456,59 @@ async def test_a_place_that_cannot_be_stored_spends_no_code(
     await linked(ras, made)
 
 
+async def test_case_58_a_new_place_withdraws_what_was_given_out(
+    hass: HomeAssistant, ras: RasHouse, desk: Desk
+) -> None:
+    made = (await desk.submit(await desk.typed(code=await ras.code())))["result"]
+    await linked(ras, made)
+    for loaded in (True, False):
+        gateway = made.runtime_data
+        await ras.wait(gateway.people.async_make_owner_code())
+        assert gateway.store.invitations
+        if not loaded:
+            await ras.wait(hass.config_entries.async_unload(made.entry_id))
+        result = await desk.anew(made)
+        result = await desk.submit(result, code=await ras.code(site=made.data["site"]))
+        assert result["reason"] == "server_enrolled_again"
+        await linked(ras, made)
+        await ras.until(lambda: made.runtime_data.store.generation)
+        assert made.runtime_data.store.invitations == {}
+
+
+async def test_what_an_app_took_back_meanwhile_is_said(
+    hass: HomeAssistant, ras: RasHouse, desk: Desk
+) -> None:
+    desk.announce(await desk.local_code())
+    made = (await desk.submit(await desk.discovered()))["result"]
+    await linked(ras, made)
+    await ras.verb("gateway revoke", gateway=made.data["gateway"])
+    await ras.until(lambda: made.runtime_data.link.down == "revoked")
+    desk.announce(await desk.local_code(site=made.data["site"]))
+    result = await desk.anew(made)
+    assert result["step_id"] == "app_again"
+    desk.announce("8KNZ-44YW-D3XS-6GJ4")
+    result = await desk.submit(result)
+    assert result["errors"] == {"base": "wrong_code"}
+    desk.message = None
+    result = await desk.submit(result)
+    assert result["step_id"] == "server_code"
+    hass.config_entries.flow.async_abort(result["flow_id"])
+    await new_key(ras)
+    desk.announce("8KNZ-44YW-D3XS-6GJ4")
+    result = await desk.discovered()
+    assert result["step_id"] == "app_changed"
+    result = await desk.submit(result)
+    assert result["errors"] == {"base": "wrong_code"}
+    desk.announce(None)
+    ended = await desk.submit(result)
+    assert (ended["type"], ended["reason"]) == (FlowResultType.ABORT, "app_taken")
+    desk.announce("8KNZ-44YW-D3XS-6GJ4")
+    result = await desk.discovered()
+    await ras.wait(hass.config_entries.async_remove(made.entry_id))
+    ended = await desk.submit(result)
+    assert (ended["type"], ended["reason"]) == (FlowResultType.ABORT, "server_gone")
+
+
 # --- the menu -------------------------------------------------------------------------------------
 
 
@@ -507,6 +560,44 @@ async def test_the_menu_changes_locks_address_and_key_and_makes_an_owner(
         result = await desk.submit(await desk.change(made, step))
         assert (result["type"], result["reason"]) == (FlowResultType.ABORT, "server_not_connected")
     assert (await desk.change(made, "server_locks"))["step_id"] == "server_locks"
+
+
+async def test_what_the_server_refuses_is_said_in_the_menu_too(
+    hass: HomeAssistant, ras: RasHouse, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = (await desk.submit(await desk.typed(code=await ras.code())))["result"]
+    await linked(ras, made)
+    gateway = made.runtime_data
+
+    async def refuse() -> None:
+        raise errors.Refused(wire.Status.TOO_LARGE)
+
+    async def full() -> None:
+        raise errors.RemoteNotSaved
+
+    async def down() -> None:
+        raise errors.LinkDown
+
+    for step, owner, method in (
+        ("owner_code", gateway.people, "async_make_owner_code"),
+        ("new_key", gateway.link, "async_change_key"),
+    ):
+        result = await desk.change(made, step)
+        for fault, error in ((refuse, "server_refused"), (full, "remote_not_saved")):
+            monkeypatch.setattr(owner, method, fault)
+            result = await desk.submit(result)
+            assert (result["step_id"], result["errors"]) == (step, {"base": error})
+        monkeypatch.setattr(owner, method, down)
+        result = await desk.submit(result)
+        assert (result["type"], result["reason"]) == (FlowResultType.ABORT, "server_not_connected")
+    # Another entry's server is not taken over by this one.
+    other = await ras.enrol()
+    hass.config_entries.async_update_entry(
+        made, data={**made.data, "server_key": wire.b64(bytes(32))}
+    )
+    result = await desk.submit(await desk.change(made, "server_address"), url=ras.url)
+    assert (result["type"], result["reason"]) == (FlowResultType.ABORT, "server_already_configured")
+    assert other.unique_id == ras.server.identity.public.hex()
 
 
 async def test_an_app_has_no_address_to_change_and_without_locks_there_are_none_to_choose(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +13,8 @@ from igrs_ras.status import Refused, Status
 from igrs_ras.storage.tables import locks as lock_rows
 from sqlalchemy import select
 
+from custom_components.igrs_lock.remote.errors import Refused as RefusedHere
+from custom_components.igrs_lock.remote.wire import Status as RemoteStatus
 from custom_components.igrs_lock.remote.wire import canonical
 
 if TYPE_CHECKING:
@@ -254,6 +257,35 @@ async def test_a_registration_that_cannot_be_stored_here_does_not_stay_there(
     assert await in_step(ras, enrolled)
 
 
+async def test_a_registration_that_is_refused_is_tried_again_and_one_that_is_too_late_taken_back(
+    hass: HomeAssistant,
+    world: World,
+    lock: TestLock,
+    entry: ConfigEntry[Any],
+    ras: RasHouse,
+    enrolled: ConfigEntry[Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    site, gateway = enrolled.data["site"], enrolled.runtime_data
+    register = gateway.http.register_lock
+    tried: list[int] = []
+
+    async def slow_down(*args: Any) -> None:
+        tried.append(len(tried))
+        if len(tried) < 3:
+            raise RefusedHere(RemoteStatus.SLOW_DOWN)
+        choose(hass, enrolled)  # unticked while the server works on it
+        await register(*args)
+
+    monkeypatch.setattr(gateway.http, "register_lock", slow_down)
+    choose(hass, enrolled, lock)
+    await ras.within(130, lambda: len(tried) == 3, step=2)
+    await settled(ras, enrolled)
+    assert gateway.store.locks == {}
+    assert await registered(ras, site) == {}
+    assert await in_step(ras, enrolled)
+
+
 # --- what the server asks -------------------------------------------------------------------------
 
 
@@ -284,6 +316,11 @@ async def test_the_tag_of_an_advertisement_is_judged_here(
         for _ in range(20):
             gateway.received(question(lock))
     assert (answers.count("ok"), answers.count("refused")) == (8, 12)
+    refused_with: list[Any] = []
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(gateway.link, "send", lambda _kind, body: refused_with.append(body))
+        gateway.received(replace(question(lock), body={"device": lock.unique_id}))
+    assert [body["status"] for body in refused_with] == [Status.MALFORMED]
     lock.silent = True
     await ras.within(100, lambda: not entry.runtime_data.available)
     with pytest.raises(Refused) as refused:
