@@ -121,8 +121,13 @@ class RemoteSteps(PeopleSteps):
 
     async def _unlock_remotely(self, name: str = _STAYS) -> str:
         """Unlock, and see that it was done when the client says so, and who did it."""
+
+        def told() -> bool:
+            return self._client.states[self._entity].attributes.get("changed_by") == name
+
         await self._client.call("lock", "lock", self._entity)
         await self._settled("locked")
+        await self._client.wait_until(lambda: not told(), "changed by the home", 15)
         phone = self._phones[name]
         device = self._label.id
         await phone.prewarm(device)
@@ -135,10 +140,6 @@ class RemoteSteps(PeopleSteps):
         await self._settled("unlocked")
         shown = values(self._client.published[since:], self._entity)
         expect("unlocked" in shown, f"shown was {' → '.join(shown)}")
-
-        def told() -> bool:
-            return self._client.states[self._entity].attributes.get("changed_by") == name
-
         await self._client.wait_until(told, f"changed by {name}", 15)
         return f"confirmed by the lock after {took:.2f} s, by {name}"
 
@@ -198,14 +199,19 @@ class RemoteSteps(PeopleSteps):
         keys = phone.lock(device).keys
         await self._client.call("lock", "lock", self._entity)
         await self._settled("locked")
+        began = time.monotonic()
         await owner.remove_person(self._client, self._people[_GOES])
+
+        async def closed() -> bool:
+            return phone.down is not None
+
+        await eventually(closed, 15, "the connection from afar closed", 0.01)
+        took = time.monotonic() - began
 
         async def ended() -> bool:
             return phone.memory.user not in await self._members()
 
-        began = time.monotonic()
         await eventually(ended, 15, "the membership ended at the server")
-        took = time.monotonic() - began
         await self._refused(phone.unlock(device), errors.NotSentError)
         await self._gone_from_lock(_GOES)
         # With the keys in a phone that the server and the home still let in.
@@ -224,7 +230,7 @@ class RemoteSteps(PeopleSteps):
             await self._still("locked")
             answer = await door.unlock(kept)
             expect(isinstance(answer, igrs_rac.Done), f"the lock says {answer!r} to good keys")
-        return f"member until {took:.2f} s after; refused by server, home and lock"
+        return f"connection closed after {took:.2f} s; refused by server, home and lock"
 
     async def _refused(self, attempt: Any, error: Any) -> None:
         """Await what must not work, and that it fails for the right reason."""
@@ -258,6 +264,11 @@ class RemoteSteps(PeopleSteps):
         await ras.start()
         await ras.wait_until_ready()
         began = time.monotonic()
+        # In the copy his session is good, until the home comes.
+        gone = self._phones.pop(_GOES)
+        early = self._phones["early"] = igrs_rac.RemoteClient(gone.memory, pause=_at_once)
+        early.start()
+        trying = asyncio.create_task(self._keep_trying(early))
         await self._linked(60)
         took = time.monotonic() - began
         issue = f"server_restored_{self._server}"
@@ -267,13 +278,15 @@ class RemoteSteps(PeopleSteps):
             return any(one["issue_id"] == issue for one in issues)
 
         await eventually(raised, 10, "the repair about the old copy")
-        gone = self._phones.pop(_GOES)
         stays = self._phones[_STAYS]
 
         async def only_one() -> bool:
             return await self._members() == {stays.memory.user}
 
         await eventually(only_one, 10, f"{_STAYS} as the server's only member")
+        expect(not trying.done(), f"{_GOES} unlocked")
+        trying.cancel()
+        await self._still("locked")
         # Neither the session of before, nor the link from the very beginning.
         await self._refused(self._sites_of(gone), errors.SignInError)
         await gone.close()
@@ -292,6 +305,16 @@ class RemoteSteps(PeopleSteps):
         await eventually(keys_again, 15, f"the keys of {_STAYS} sent again")
         note = await self._unlock_remotely()
         return f"linked {took:.2f} s after the start; {_GOES} stays out, {_STAYS}: {note}"
+
+    async def _keep_trying(self, phone: Any) -> None:
+        """Try to unlock for as long as it does not work."""
+        while True:
+            try:
+                await phone.unlock(self._label.id)
+            except igrs_rac.RacError:
+                await asyncio.sleep(0.05)
+            else:
+                return
 
     async def _sites_of(self, phone: Any) -> Any:
         return await phone.http.call("GET", "/api/v1/sites", token=phone.memory.token)
