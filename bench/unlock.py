@@ -155,17 +155,7 @@ class Bench:
         moved = next(item for item in trace if item["what"] == "operate")["t_monotonic_ns"]
         result.to_bolt.append((moved - called) / 1e6)
         result.to_confirmed.append((self._confirmed_at - called) / 1e6)
-        connected = max(
-            (item["t_monotonic_ns"] for item in trace if item["what"] == "connected"),
-            default=called,
-        )
-        result.packets[
-            tuple(
-                _NAMES.get(item["opcode"], hex(item["opcode"]))
-                for item in trace
-                if item["what"] == "att" and connected <= item["t_monotonic_ns"] <= moved
-            )
-        ] += 1
+        result.packets[packets_to_bolt(trace, called, moved)] += 1
 
     async def floor(self, result: Result) -> None:
         """Connect, if not connected, and write once with the bare central."""
@@ -225,6 +215,19 @@ class Bench:
         """Learn the request characteristic's handle from the integration's own connection."""
         link = self.entry.runtime_data.client.held.link
         self.handle = link._request.handle
+
+
+def packets_to_bolt(trace: list[dict[str, Any]], called: int, moved: int) -> tuple[str, ...]:
+    """ATT packets from *connected* (held: from the call on) to the bolt command and with it."""
+    connected = max(
+        (item["t_monotonic_ns"] for item in trace if item["what"] == "connected"),
+        default=called,
+    )
+    return tuple(
+        _NAMES.get(item["opcode"], hex(item["opcode"]))
+        for item in trace
+        if item["what"] == "att" and connected <= item["t_monotonic_ns"] <= moved
+    )
 
 
 async def _measure(folder: Path, rounds: int, intervals: tuple[float, ...]) -> list[Result]:
