@@ -103,6 +103,8 @@ class Afar:
     """One home, one server, and who is far away."""
 
     def __init__(self, world: World, entry: ConfigEntry[Any], folder: Path) -> None:
+        self.busy: Callable[[], bool] = lambda: False
+        """Whether something works in a thread that gives up when too much time passes."""
         self.world = world
         self.entry = entry
         self.folder = folder
@@ -120,7 +122,15 @@ class Afar:
         """Let time pass."""
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0.0005:
+            await self._rest()
             await self.world.advance(min(left, step), step)
+            await breathe(self.world.hass)
+
+    async def _rest(self) -> None:
+        """Wait, without time, for what works in threads."""
+        patience = Patience()
+        while self.busy():
+            patience.check()
             await breathe(self.world.hass)
 
     async def until(self, condition: Callable[[], Any], seconds: float = 30) -> Any:
@@ -131,6 +141,7 @@ class Afar:
                 if found := condition():
                     return found
                 await breathe(self.world.hass)
+            await self._rest()
             await self.world.advance(0.1, 0.1)
         return await self.now(condition)
 

@@ -167,6 +167,9 @@ class Play:
         for lock in (self.scene.front, self.scene.back):
             assert afar.is_shown_as_it_is(lock.unique_id)
             moved = afar.watches[lock.unique_id].moved
+            at, _ = afar.watches[lock.unique_id].bolts[-1]
+            if moved and moved[-1].operation != c.OP_OPEN and at > moved[-1].at + 1:
+                continue  # a latch that fell back later than somebody locked
             if moved and (name := self._slots.get((lock.unique_id, moved[-1].slot))):
                 shown = self.scene.world.attribute(lock, "changed_by")
                 assert shown == name or (shown is None and not known)

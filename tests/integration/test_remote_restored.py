@@ -11,6 +11,7 @@ from bsld import const as c
 from hostile_ras import REMOTE
 from igrs_rac.conversation import Bolt
 from igrs_rac.errors import JoinGoneError, JoinRefusedError
+from igrs_ras.storage.store import Store
 from tenants import Backup, Tenants, restart
 from world import DOMAIN
 
@@ -18,7 +19,7 @@ from custom_components.igrs_lock.remote.enrolment import async_enrol_anew, offer
 from custom_components.igrs_lock.remote.link import Down
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Awaitable, Callable
     from pathlib import Path
 
     from afar import Client
@@ -77,6 +78,19 @@ class House:
         await self.afar.wait(restart(self.tenants, put_back))
 
 
+def _noted(before: Callable[..., Awaitable[Any]], jobs: set[object]) -> Callable[..., Any]:
+    """Note which jobs of the server's database go on."""
+
+    async def job(*given: Any) -> Any:
+        jobs.add(name := object())
+        try:
+            return await before(*given)
+        finally:
+            jobs.discard(name)
+
+    return job
+
+
 @pytest.fixture
 async def house(
     hass: HomeAssistant,
@@ -86,9 +100,14 @@ async def house(
     ras: RasHouse,
     enrolled: ConfigEntry[Any],
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncGenerator[House]:
     await world.advance(8)
     afar = Afar(world, enrolled, tmp_path)
+    jobs: set[object] = set()
+    for name in ("read", "_submit"):
+        monkeypatch.setattr(Store, name, _noted(getattr(Store, name), jobs))
+    afar.busy = lambda: bool(jobs)
     house = House(afar, ras, Tenants(world, lock, entry))
     hass.config_entries.async_update_entry(enrolled, options={"locks": [lock.unique_id]})
     await afar.until(lambda: afar.gateway.store.locks)
