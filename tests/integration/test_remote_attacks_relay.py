@@ -207,17 +207,22 @@ async def test_case_25_somebody_who_is_removed_is_off_the_lock_before_others_rel
             there.append(lock.core.accounts.find(anna.account_id) is not None)
         return data
 
+    desk.say("relay.end", relay=relay, why=0)
+    await world.settle()
+    running = desk.open(ben, ben.opening(STATUS))
+    relay = desk.open(anna, anna.opening(STATUS))  # waits
+    await world.settle()
     lock.on_write = look
     tenants.remove(anna_id)
     await world.settle()
-    assert desk.end(relay) == ("unknown", Status.UNKNOWN)
+    assert desk.end(relay) == REFUSED
     assert desk.end(desk.open(anna, anna.opening(STATUS))) == REFUSED
-    for _ in range(20):
-        theirs = desk.open(ben, ben.opening(STATUS))
-        await world.advance(0.4)
-        desk.say("relay.end", relay=theirs, why=0)
-        if there:
-            break
+    waiting = desk.open(ben, ben.opening(STATUS))
+    await world.advance(1)
+    assert lock.core.accounts.find(anna.account_id) is not None
+    desk.say("relay.end", relay=running, why=0)
+    await world.advance(1.5)
+    assert desk.answers(waiting)
     assert there == [False]
 
 
