@@ -146,6 +146,29 @@ async def test_unticked_it_is_out_at_once_while_the_server_does_not_answer(
     assert await registered(ras, enrolled.data["site"]) == {}
 
 
+async def test_entries_may_be_loaded_in_any_order(
+    hass: HomeAssistant,
+    world: World,
+    lock: TestLock,
+    entry: ConfigEntry[Any],
+    ras: RasHouse,
+    enrolled: ConfigEntry[Any],
+) -> None:
+    gateway = enrolled.runtime_data
+    await ras.wait(hass.config_entries.async_unload(entry.entry_id))
+    choose(hass, enrolled, lock)
+    await settled(ras, enrolled)
+    assert gateway.store.locks == {}
+    assert await ras.wait(hass.config_entries.async_setup(entry.entry_id))
+    world.broadcast(lock)
+    await ras.until(lambda: gateway.store.locks)
+    assert list(await registered(ras, enrolled.data["site"])) == [lock.unique_id]
+    # A lock that is not loaded stays registered: it is there, and nobody reaches it.
+    await ras.wait(hass.config_entries.async_unload(entry.entry_id))
+    await settled(ras, enrolled)
+    assert list(await registered(ras, enrolled.data["site"])) == [lock.unique_id]
+
+
 async def test_what_was_unticked_and_removed_while_the_server_was_down_is_gone_with_the_next_link(
     hass: HomeAssistant,
     world: World,

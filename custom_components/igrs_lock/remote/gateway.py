@@ -81,6 +81,7 @@ class Gateway:
         """Begin; connect if remote access is switched on."""
         self._stops += [
             self._admins.async_start(),
+            self.home.async_listen(self.site.async_home_changed),
             self.people.async_start(),
             self.issues.async_start(),
             self.relays.async_start(),

@@ -59,6 +59,8 @@ class Site:
         self._unsure = True
         """Whether the server's list may differ."""
         self._dropped: set[str] = set()
+        self._missing: set[str] = set()
+        """Locks that are to be registered and whose entry is not loaded."""
         self._lists: deque[float] = deque()
         self._waiting: list[CALLBACK_TYPE] = []
         self._timer: CALLBACK_TYPE | None = None
@@ -100,6 +102,12 @@ class Site:
             await self._async_drop()
             await self._async_compare()
         self.async_check_soon(unsure=False)
+
+    @callback
+    def async_home_changed(self) -> None:
+        """Register a lock whose entry is loaded now."""
+        if self._missing & self._gateway.home.coordinators.keys():
+            self.async_check_soon(unsure=False)
 
     @callback
     def unlinked(self) -> None:
@@ -235,13 +243,16 @@ class Site:
     async def _async_register(self) -> None:
         """Register the locks that are wanted and heard (7.4); wait for the others. LinkDown."""
         gateway = self._gateway
+        known = gateway.home.coordinators.keys() | gateway.store.locks.keys()
+        self._missing = self.wanted().keys() - known
         for device, capabilities in sorted(self.wanted().items()):
             if device in gateway.store.locks:
                 continue
             coordinator = gateway.home.coordinators.get(device)
             advertisement = None if coordinator is None else _advertised(coordinator)
             if advertisement is None:
-                self._wait_for(coordinator)
+                if coordinator is not None:
+                    self._wait_for(coordinator)
                 continue
             try:
                 await gateway.http.register_lock(
@@ -265,12 +276,11 @@ class Site:
             gateway.async_changed()
 
     @callback
-    def _wait_for(self, coordinator: IgrsLockCoordinator | None) -> None:
-        """Try again when a lock is heard; one whose entry is not loaded tells when it is."""
-        if coordinator is not None:
-            self._waiting.append(
-                coordinator.async_add_listener(lambda: self.async_check_soon(unsure=False))
-            )
+    def _wait_for(self, coordinator: IgrsLockCoordinator) -> None:
+        """Try again when a lock is heard."""
+        self._waiting.append(
+            coordinator.async_add_listener(lambda: self.async_check_soon(unsure=False))
+        )
         self._later(_RETRY)
 
     @callback
