@@ -209,5 +209,6 @@ class Street:
                 # It has no heartbeat of its own while time is moved.
                 await self.ras.wait(phone.connect())
             await self.world.advance(0.5)
-            await breathe(self.hass)
+            for _ in range(3):
+                await breathe(self.hass)
         raise AssertionError("no such keys came")

@@ -195,8 +195,7 @@ async def test_a_lost_phone_is_ended_and_says_what_that_means(street: Street, fo
     assert result["errors"] == {"base": "ledger_not_saved"}
     assert not street.people.may_use(anna)
     assert street.store.rotations == {anna}
-    await street.world.advance(70, step=1)
-    await street.ras.until(lambda: not street.store.rotations)
+    await street.ras.within(100, lambda: not street.store.rotations, step=1)
     await street.settle()
     assert await street.tenants.phone(key).ask(ilp.requests.get_status()) == [-2]
     result = await submit(street, result, {})
