@@ -112,6 +112,8 @@ class ServerSteps(BaseFlow):
 
     _offer: Offer
     """The server that the flow is about; its code is not shown and not logged."""
+    _chosen: list[str] | None = None
+    """The locks that were ticked, also while another code is typed; None: all, as at first."""
 
     # --- a new entry ----------------------------------------------------------------------------
 
@@ -196,7 +198,11 @@ class ServerSteps(BaseFlow):
         All in one step: behind the enrolment a dialog that is closed would lose the place.
         """
         offer = self._offer
-        schema = self._locks_schema(list(lock_names(self.hass)))
+        if user_input is not None:
+            self._chosen = user_input.get(CONF_LOCKS, [])
+        names = lock_names(self.hass)
+        chosen = [one for one in names if self._chosen is None or one in self._chosen]
+        schema = self._locks_schema(chosen)
         errors = {}
         if user_input is not None:
             if self.source == SOURCE_HASSIO:

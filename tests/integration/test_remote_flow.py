@@ -12,6 +12,7 @@ from aiohasupervisor import SupervisorError
 from aiohasupervisor.models import Discovery
 from homeassistant.config_entries import SOURCE_HASSIO, SOURCE_USER
 from homeassistant.data_entry_flow import FlowResultType
+from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers.service_info.hassio import HassioServiceInfo
 from igrs_ras.status import Refused, Status
 from igrs_ras.storage.tables import server as server_row
@@ -141,6 +142,12 @@ async def linked(ras: RasHouse, entry: ConfigEntry[Any]) -> None:
     await ras.until(lambda: getattr(entry, "runtime_data", None) and entry.runtime_data.connected)
 
 
+def device_of(hass: HomeAssistant, entry: ConfigEntry[Any]) -> dr.DeviceEntry:
+    """The server's device."""
+    (device,) = dr.async_entries_for_config_entry(dr.async_get(hass), entry.entry_id)
+    return device
+
+
 # --- by address and code --------------------------------------------------------------------------
 
 
@@ -170,6 +177,7 @@ async def test_by_address_and_code_the_key_is_compared_and_locks_chosen(
     assert not made.data["local"]
     await linked(ras, made)
     await ras.until(lambda: made.runtime_data.store.locks)
+    assert device_of(hass, made).configuration_url is None  # there is no page
     for secret in (code, made.data["private_key"]):
         assert secret not in caplog.text
     # A second place of the same home at the same server is of no use.
@@ -214,6 +222,15 @@ async def test_a_code_that_the_server_refuses_is_asked_for_again(
     # Without a lock there is nothing to choose.
     assert result["options"] == {"locks": []}
     await linked(ras, result["result"])
+
+
+async def test_what_was_unticked_stays_so_while_another_code_is_typed(
+    lock: TestLock, entry: ConfigEntry[Any], ras: RasHouse, desk: Desk
+) -> None:
+    result = await desk.submit(await desk.typed(code="8KNZ-44YW-D3XS-6GJ4"), locks=[])
+    assert (result["step_id"], result["errors"]) == ("server", {"code": "wrong_code"})
+    result = await desk.submit(result, url=ras.url, code=await ras.code())
+    assert result["data_schema"]({}) == {"locks": []}
 
 
 async def new_key(ras: RasHouse) -> None:
@@ -268,6 +285,7 @@ async def test_an_app_is_connected_without_typing(
     made = result["result"]
     assert (made.title, made.data["local"], made.data["app"]["slug"]) == (NAME, True, SLUG)
     await linked(ras, made)
+    assert device_of(hass, made).configuration_url == f"homeassistant://app/{SLUG}"
     # It named the administrators, which only a gateway of this machine may.
     await ras.until(lambda: made.runtime_data._admins._told is not None)
 

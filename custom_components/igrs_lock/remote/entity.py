@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, override
 from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers.entity import Entity
 
-from ..const import CONF_APP, CONF_URL, DOMAIN, MANUFACTURER
+from ..const import CONF_APP, DOMAIN, MANUFACTURER
 
 if TYPE_CHECKING:
     from homeassistant.helpers.entity import EntityDescription
@@ -20,14 +20,14 @@ MODEL = "Remote access server"
 def server_device(entry: ServerConfigEntry) -> dr.DeviceInfo:
     """Return a server's device, which belongs to its entry also after a new key."""
     app = entry.data[CONF_APP]
-    url = f"homeassistant://hassio/ingress/{app['slug']}" if app else entry.data[CONF_URL]
     return dr.DeviceInfo(
         identifiers={(DOMAIN, entry.entry_id)},
         name=entry.title,
         manufacturer=MANUFACTURER,
         model=MODEL,
         entry_type=dr.DeviceEntryType.SERVICE,
-        configuration_url=url,
+        # Only the app has a page; at another server's address there is nothing to see.
+        configuration_url=f"homeassistant://app/{app['slug']}" if app else None,
     )
 
 
