@@ -24,6 +24,7 @@ import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
@@ -301,11 +302,13 @@ async def ras_house(
     # It notes the stack of every callback, and moved time looks like slow code to it.
     asyncio.get_running_loop().set_debug(False)
     house = RasHouse(hass, freezer, ras_folder)
-    yield house
-    for entry in hass.config_entries.async_loaded_entries(DOMAIN):
-        if entry.data.get("type") == "server":
-            await house.wait(hass.config_entries.async_unload(entry.entry_id))
-    await house.close()
+    # Its database works in threads: time that is moved meanwhile is no time that it took.
+    with patch("igrs_ras.storage.store.PATIENCE", 1e6):
+        yield house
+        for entry in hass.config_entries.async_loaded_entries(DOMAIN):
+            if entry.data.get("type") == "server":
+                await house.wait(hass.config_entries.async_unload(entry.entry_id))
+        await house.close()
 
 
 @pytest.fixture
