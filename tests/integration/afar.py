@@ -133,7 +133,7 @@ class Afar:
             patience.check()
             await breathe(self.world.hass)
 
-    async def until(self, condition: Callable[[], Any], seconds: float = 30) -> Any:
+    async def until(self, condition: Callable[[], Any], seconds: float = 150) -> Any:
         """Let time pass until something is so; return it."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:

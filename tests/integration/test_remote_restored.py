@@ -65,7 +65,7 @@ class House:
 
     async def linked(self) -> None:
         """Wait for the link."""
-        await self.afar.until(lambda: self.afar.gateway.link.connected, 120)
+        await self.afar.until(lambda: self.afar.gateway.link.connected)
         await self.afar.play(10)
 
     async def restore(self, storage: dict[str, Any], backup: Backup, remote: Any) -> None:
@@ -130,7 +130,7 @@ async def test_case_58_a_backup_of_home_assistant_is_put_back(
     await afar.until(lambda: house.device in ben.locks and ben.down is None)
     await house.works(ben)
     hass.config_entries.async_update_entry(house.tenants.entry, title="Front door")
-    await afar.until(lambda: anna.memory.number, 60)
+    await afar.until(lambda: anna.memory.number)
     number = anna.memory.number
     await afar.wait(hass.config_entries.async_reload(afar.entry.entry_id))
     await house.linked()
@@ -154,7 +154,7 @@ async def test_case_58_a_backup_of_home_assistant_is_put_back(
     assert isinstance(late.down, (JoinGoneError, JoinRefusedError))
     # Anna goes on, with keys under a number that was never used; Ben's phone nobody knows.
     hass.config_entries.async_update_entry(house.tenants.entry, title="Garden door")
-    await afar.until(lambda: anna.memory.number > number, 90)
+    await afar.until(lambda: anna.memory.number > number)
     assert anna.refused_keys == 0
     await house.works(anna)
     await house.is_out(ben)
@@ -176,7 +176,7 @@ async def test_case_16_60_both_are_put_back_from_before_somebody_was_removed(
     account = house.tenants.key("Ben").account_id
     # Removed and invited again, he is somebody else: the old phone stays out, the new one is in.
     house.tenants.remove(house.ben)
-    await afar.until(lambda: len(house.tenants.accounts()) == 1, 60)
+    await afar.until(lambda: len(house.tenants.accounts()) == 1)
     await house.is_out(ben)
     again = house.tenants.add("Ben", rights=REMOTE)
     await afar.play(12)
