@@ -35,6 +35,8 @@ _TTL_MAX_MS: Final = 20_000
 _REMEMBERED: Final = 900.0
 """Seconds for which an ID or an opening is known again. A lock takes no opening that is older."""
 _REMEMBERED_MAX: Final = 1024
+_WHOSE: Final = 7
+"""Bytes of an opening that say whose it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ class Relays:
         self._gateway = gateway
         self._live: dict[str, Relay] = {}
         self._ids = Once(_REMEMBERED_MAX, _REMEMBERED)
-        self._openings = Once(_REMEMBERED_MAX, _REMEMBERED)
+        self._openings: dict[bytes, Once] = {}
         self._of_person = Rate(_OF_PERSON, _MINUTE)
         self._of_server = Rate(_OF_SERVER, _MINUTE)
 
@@ -191,8 +193,13 @@ class Relays:
         return 0.0 if now is None else (server_ms - now) / 1000
 
     def first_time(self, opening: bytes) -> bool:
-        """Whether a session was never opened by these bytes, in whatever relay."""
-        return self._openings.first_time(opening, self._now())
+        """Whether a session was never opened by these bytes, in whatever relay.
+
+        They begin with device and slot, each of which has a memory of its own: who fills theirs is
+        in nobody else's way.
+        """
+        mine = self._openings.setdefault(opening[:_WHOSE], Once(_REMEMBERED_MAX, _REMEMBERED))
+        return mine.first_time(opening, self._now())
 
     def may_begin(self, person_id: str) -> bool:
         """Count a relay of a person; False if it is one too many."""

@@ -144,8 +144,8 @@ class Passage:
     """The messages of one relay.
 
     `tenant_of` returns who holds a slot, None for nobody who may relay; `advertised` the nonces that
-    were passed on lately, newest first; `first_time` takes what makes an opening unlike all others and
-    tells whether it is new.
+    were passed on lately, newest first; `first_time` takes what makes an opening unlike all others,
+    beginning with device and slot, and tells whether it is new.
     """
 
     def __init__(
