@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 import pytest
 from false_ras import FalseRas, Record
@@ -10,7 +11,8 @@ from ras_house import RasHouse, breathe
 from remote_line import Line, line, make_line
 
 from custom_components.igrs_lock.remote.link import Down
-from custom_components.igrs_lock.remote.wire import b64
+from custom_components.igrs_lock.remote.store import RemoteStore
+from custom_components.igrs_lock.remote.wire import Message, b64
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -46,8 +48,8 @@ async def test_case_44_the_record_is_followed_over_restarts_and_gaps(
 ) -> None:
     await followed(ras, line, await record(ras, line))
     assert line.store.audit is not None
-    stored = hass_storage[f"igrs_lock.remote.{line.entry.entry_id}"]["data"]
-    assert stored["audit"] == [line.store.audit[0], b64(line.store.audit[1])]
+    head, file = line.store.audit, f"igrs_lock.remote.{line.entry.entry_id}"
+    await ras.until(lambda: hass_storage[file]["data"]["audit"] == [head[0], b64(head[1])])
     # Signed while this home was away, in more pieces than one answer holds.
     await ras.wait(line.link.async_stop())
     for _ in range(22):
@@ -164,6 +166,24 @@ async def kept(ras_house: RasHouse, false: FalseRas, at_false: Line) -> Record:
     await false.say("audit.checkpoint", made.checkpoint())
     await followed(ras_house, at_false, 3)
     return made
+
+
+async def test_case_39_a_long_record_does_not_wear_the_disk(
+    ras_house: RasHouse, at_false: Line, kept: Record
+) -> None:
+    saved = []
+    real = RemoteStore.async_save
+
+    async def save(self: RemoteStore, undo: Callable[[], None] | None = None) -> None:
+        saved.append(self.audit)
+        await real(self, undo)
+
+    with patch.object(RemoteStore, "async_save", save):
+        for _ in range(20):
+            at_false.link.audit.feed(Message("1", "audit.checkpoint", body=kept.checkpoint()))
+        await followed(ras_house, at_false, 63)
+        await ras_house.until(lambda: saved)
+    assert [one and one[0] for one in saved] == [63]
 
 
 async def test_case_44_a_record_begins_at_its_beginning(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
@@ -139,6 +141,67 @@ async def test_case_42_what_the_disk_does_not_have_is_not_saved(
     assert hass_storage[FILE]["data"]["n"] == 17
 
 
+async def test_case_43_a_save_that_nobody_waits_for_any_more_is_finished(
+    hass: HomeAssistant, hass_storage: dict[str, Any]
+) -> None:
+    store = filled(hass)
+    gates: list[asyncio.Event] = []
+    real = Store.async_save
+
+    async def slow(self: Any, data: Any) -> None:
+        """Write as a thread does, which goes on when nobody waits for it."""
+        gates.append(gate := asyncio.Event())
+
+        async def write() -> None:
+            await gate.wait()
+            await real(self, data)
+
+        await asyncio.shield(asyncio.ensure_future(write()))
+
+    async def turns() -> None:
+        for _ in range(20):
+            await asyncio.sleep(0)
+
+    with patch.object(Store, "async_save", slow):
+        store.n = 18
+        first = asyncio.create_task(store.async_save())
+        await turns()
+        first.cancel()  # as when a link ends
+        store.n = 19
+        second = asyncio.create_task(store.async_save())
+        await turns()
+        while not second.done():
+            # The youngest first: no older one may come after it.
+            gates.pop().set()
+            await turns()
+        while gates:
+            gates.pop().set()
+            await turns()
+    assert second.exception() is None
+    assert hass_storage[FILE]["data"]["n"] == 19
+
+    # What could not be stored is taken back even then.
+    async def nothing(_self: RemoteStore) -> dict[str, Any]:
+        return {}
+
+    def undo() -> None:
+        store.n = 19
+
+    with (
+        patch.object(RemoteStore, "_async_stored", nothing),
+        patch.object(Store, "async_save", slow),
+    ):
+        store.n = 20
+        third = asyncio.create_task(store.async_save(undo))
+        await turns()
+        third.cancel()
+        await turns()
+        gates.pop().set()
+        await turns()
+    assert third.cancelled()
+    assert store.n == 19
+
+
 async def test_removed_it_is_not_written_again(
     hass: HomeAssistant, hass_storage: dict[str, Any]
 ) -> None:
@@ -153,7 +216,14 @@ async def test_removed_it_is_not_written_again(
 
 async def test_case_58_a_new_enrolment_opens_no_old_invitation(hass: HomeAssistant) -> None:
     store = filled(hass)
+    (answered,) = store.invitations.values()
+    opened = replace(answered, id="e" * 32, state=InvitationState.OPEN, client=b"", person_id="q")
+    gone = replace(answered, id="f" * 32, state=InvitationState.WITHDRAWN, person_id="r")
+    store.invitations |= {opened.id: opened}
+    store.rotations = set()
     store.async_begin_anew()
+    # Whoever has the box of an invitation that is dropped has keys: they are replaced.
+    assert store.rotations == {"p"}
     assert (store.n, store.copied, store.next_key, store.invitations) == (0, False, b"", {})
     assert (store.generation, store.seq, store.seq_generation) == (0, 0, 0)
     assert store.audit is None
@@ -163,3 +233,8 @@ async def test_case_58_a_new_enrolment_opens_no_old_invitation(hass: HomeAssista
     # Numbers of sealed keys never begin anew, nor is anybody who joined forgotten.
     assert store.numbers
     assert store.phones
+    # Nor a link of which the owner is being asked.
+    store.invitations, store.rotations = {gone.id: gone, opened.id: opened}, set()
+    store.async_begin_anew()
+    assert store.invitations == {gone.id: gone}
+    assert store.rotations == set()

@@ -115,6 +115,7 @@ class AuditTrail:
     async def _work(self) -> Checkpoint | None:
         """Work off what has come; return the first checkpoint before which something is missing."""
         gap: Checkpoint | None = None
+        before = self._store.audit
         while self._queue:
             body = self._queue.popleft()
             try:
@@ -125,6 +126,8 @@ class AuditTrail:
             if await self._take(checkpoint) and gap is None:
                 gap = checkpoint
             await asyncio.sleep(0)  # a long record takes its time, but not all of it
+        if self._store.audit != before:
+            await self._save()  # once for all: a server must not wear the disk
         return gap
 
     async def _take(self, checkpoint: Checkpoint) -> bool:
@@ -147,7 +150,6 @@ class AuditTrail:
             # The one that proves most: after a restore that is the old one, until a new one is signed.
             if known is None or _order(known) <= _order(proof):
                 store.checkpoint = proof
-            await self._save()
         return verdict.gap
 
     def _earliest(self) -> int:

@@ -106,17 +106,25 @@ class RemoteStore:
 
         Saving alone does not say: it only logs that the disk is full, and while Home Assistant
         stops it is put off. `undo` takes back what was changed for it, before the error is raised.
+        Once begun it is finished, also if whoever waits for it does not any more: an older file must
+        not take a newer one's place, and nothing may stay changed that is not stored.
         """
+        saving = self._hass.async_create_task(self._async_save(undo), f"{self._file} save")
+        if not await asyncio.shield(saving):
+            raise RemoteNotSaved
+
+    async def _async_save(self, undo: Callable[[], None] | None) -> bool:
+        """Write it all, or take back what was changed; whether the disk has it."""
         async with self._saving:
             data = self._data()
             if not self._removed:
                 await self._store.async_save(data)
                 if await self._async_stored() == data:
-                    return
+                    return True
                 _LOGGER.error("What is known of a remote access server could not be stored on disk")
         if undo is not None:
             undo()
-        raise RemoteNotSaved
+        return False
 
     async def async_remove(self) -> None:
         """Delete the file: the entry is gone. Nothing is stored any more."""
@@ -129,7 +137,13 @@ class RemoteStore:
         """Forget what belonged to the enrolment of before; save afterwards.
 
         Who joined stays: a site keeps its members. Invitations do not: they may be known to a copy.
+        Keys that were given out for one are replaced, unless the owner is being asked about them.
         """
+        self.rotations |= {
+            one.person_id
+            for one in self.invitations.values()
+            if one.client and one.state is InvitationState.ANSWERED
+        }
         self.n = 0
         self.copied = False
         self.next_key = b""
@@ -137,7 +151,10 @@ class RemoteStore:
         if self.audit is not None:
             self.keep_audit()
         self.audit_problem = self.checkpoint = None
-        self.invitations = {}
+        ended = (InvitationState.WITHDRAWN, InvitationState.EXPIRED)
+        self.invitations = {
+            id_: one for id_, one in self.invitations.items() if one.client and one.state in ended
+        }
 
     @callback
     def keep_audit(self) -> None:
