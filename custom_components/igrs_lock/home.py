@@ -348,9 +348,15 @@ class Home:
 
     @callback
     def async_access_changed(self) -> None:
-        """Tell that what somebody may do, or what waits to be written, changed on some lock."""
+        """Tell that what somebody may do, or what waits to be written, changed on some lock.
+
+        What a listener does wrong is its own: whoever changed something here goes on.
+        """
         for listener in tuple(self._listeners):
-            listener()
+            try:
+                listener()
+            except Exception:
+                _LOGGER.exception("A change of access could not be followed")
 
     def access_of(self, person_id: str) -> list[tuple[IgrsLockCoordinator, Access]]:
         """Return a person's access to the loaded locks; also what is about to be removed."""

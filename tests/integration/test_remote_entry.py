@@ -18,6 +18,8 @@ from igrs_ras.storage.tables import locks as lock_rows
 from sqlalchemy import select
 from world import DOMAIN, name_of
 
+from custom_components.igrs_lock.remote import states as states_of
+from custom_components.igrs_lock.remote.people_issues import async_replace_phone_issues
 from custom_components.igrs_lock.remote.store import RemoteStore
 from custom_components.igrs_lock.remote.wire import Message
 
@@ -167,9 +169,13 @@ async def test_what_a_part_does_wrong_ends_neither_the_link_nor_a_lock(
     def broken(*_args: object, **_kwargs: object) -> None:
         raise ZeroDivisionError
 
+    hass.config_entries.async_update_entry(enrolled, options={"locks": [lock.unique_id]})
+    await registered(ras, gateway)
     monkeypatch.setattr(gateway._tags, "received", broken)
     monkeypatch.setattr(gateway.relays, "async_stop", broken)
+    monkeypatch.setattr(states_of._Lock, "send", broken)
     gateway.async_listen(broken)
+    gateway.home.async_listen(broken)
     link = ras.server.gateways.link_of(enrolled.data["site"])
     assert link is not None
     asked = asyncio.ensure_future(
@@ -178,6 +184,7 @@ async def test_what_a_part_does_wrong_ends_neither_the_link_nor_a_lock(
     await ras.within(5, asked.done)
     assert isinstance(asked.exception(), Refused)
     gateway.async_changed()
+    gateway.home.async_access_changed()
     assert "A message of the server could not be worked off" in caplog.text
     assert "a part of remote access failed" in caplog.text
     assert gateway.connected
@@ -220,6 +227,7 @@ async def test_removed_it_leaves_nothing_behind_and_disabled_it_tells_nothing(
     assert stored in hass_storage
     gateway.issues.clock_off(300)
     issue = f"server_clock_off_{enrolled.entry_id}"
+    lost = f"phone_left_{enrolled.entry_id}_{'a' * 32}"
     issues = ir.async_get(hass)
     assert issues.async_get_issue(DOMAIN, issue)
     await ras.wait(
@@ -229,8 +237,10 @@ async def test_removed_it_leaves_nothing_behind_and_disabled_it_tells_nothing(
     await ras.wait(hass.config_entries.async_set_disabled_by(enrolled.entry_id, None))
     await ras.until(lambda: enrolled.runtime_data.connected)
     enrolled.runtime_data.issues.clock_off(300)
+    async_replace_phone_issues(hass, enrolled, {lost: {"person": "Anna", "phone": "Phone"}})
     await ras.wait(hass.config_entries.async_remove(enrolled.entry_id))
     assert not issues.async_get_issue(DOMAIN, issue)
+    assert not issues.async_get_issue(DOMAIN, lost)
     assert stored not in hass_storage
     await ras.until(lambda: ras.server.gateways.link_of(enrolled.data["site"]) is None)
 

@@ -83,6 +83,7 @@ async def async_remove_server(hass: HomeAssistant, entry: ServerConfigEntry) -> 
         _LOGGER.exception("%s was not told that it is not used any more", entry.title)
     await store.async_remove()
     async_delete_issues(hass, entry)
+    async_replace_phone_issues(hass, entry, {})
 
 
 class _Follower:

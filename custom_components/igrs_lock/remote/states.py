@@ -6,6 +6,7 @@ older than it looks (a packet sent again and again) is not passed on longer than
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from datetime import timedelta
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from ..coordinator import IgrsLockCoordinator
     from .gateway import Gateway
     from .wire import Message
+
+_LOGGER = logging.getLogger(__name__)
 
 _FOLLOWED_MAX: Final = 500
 _AGAIN: Final = timedelta(seconds=30)
@@ -190,11 +193,15 @@ class _Lock:
         self._send_all()
 
     def _send_all(self) -> None:
+        """Send what there is. What goes wrong is nothing to who hears the lock at home."""
         self._quiet_until = self._loop.time() + _PACE
-        if self._event is not None:
-            self._gateway.link.send("lock.event", {"counter": self._event}, self._device_id)
-            self._event = None
-        self.send()
+        try:
+            if self._event is not None:
+                self._gateway.link.send("lock.event", {"counter": self._event}, self._device_id)
+                self._event = None
+            self.send()
+        except Exception:
+            _LOGGER.exception("A lock's state could not be passed on")
 
     @callback
     def send(self, *, again: bool = False) -> None:
