@@ -156,13 +156,6 @@ async def test_a_false_checkpoint_ends_it(
     assert not line.link.connected
 
 
-async def test_the_token_is_renewed(ras: RasHouse, line: Line) -> None:
-    first = line.link.token
-    await ras.within(500, lambda: line.link.token not in (first, None), step=5)
-    assert line.link.connected
-    assert len(line.heard.welcomes) == 1
-
-
 async def test_case_11_a_clock_that_is_off_is_told_once_and_when_it_is_right_again(
     ras: RasHouse, line: Line
 ) -> None:

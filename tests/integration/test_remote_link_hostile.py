@@ -393,6 +393,19 @@ class _Slept:
         return time.monotonic()
 
 
+async def test_a_token_is_renewed_before_its_end(
+    ras_house: RasHouse, false: FalseRas, line: Line
+) -> None:
+    false.welcome = {"token_expires": round(time.time() * 1000) + 120_000}
+    await line.up()
+    assert line.link.token == "g_false"
+    false.answer = lambda message: {"token": "g_next"} if message["type"] == "token" else None
+    await ras_house.within(110, lambda: false.said("token"))
+    assert 5 <= len(false.said("ping")) <= 8  # 15 seconds apart, all the while
+    await ras_house.until(lambda: line.link.token == "g_next")
+    assert len(line.heard.welcomes) == 1
+
+
 # --- events ---
 
 
