@@ -17,7 +17,16 @@ from homeassistant.helpers.selector import (
     TextSelectorType,
 )
 
-from .const import CONF_APP, CONF_CA, CONF_CODE, CONF_LOCKS, CONF_SERVER_KEY, CONF_URL, DOMAIN
+from .const import (
+    CONF_APP,
+    CONF_CA,
+    CONF_CODE,
+    CONF_LOCKS,
+    CONF_SERVER_KEY,
+    CONF_SITE,
+    CONF_URL,
+    DOMAIN,
+)
 from .flow_base import BaseFlow
 from .home import is_server, lock_names
 from .remote.enrolment import (
@@ -347,7 +356,10 @@ class ServerSteps(BaseFlow):
             step_id="server_code",
             data_schema=schema,
             errors=errors,
-            description_placeholders=placeholders_of(offer_of(entry)),
+            description_placeholders={
+                **placeholders_of(offer_of(entry)),
+                "site": entry.data[CONF_SITE],
+            },
         )
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, override
 
-from homeassistant.components.repairs import ConfirmRepairFlow, RepairsFlow
+from homeassistant.components.repairs import ConfirmRepairFlow, FlowType, RepairsFlow
+from homeassistant.config_entries import SOURCE_REAUTH
 
-from .const import ISSUE_CLOCK, ISSUE_LOG_GAP
+from .const import DOMAIN, ISSUE_CLOCK, ISSUE_LOG_GAP
 from .home import lock_entries
 from .remote.people_repairs import phone_flow
 from .remote.repairs import server_flow
@@ -15,6 +16,7 @@ from .store import async_get_memory
 
 if TYPE_CHECKING:
     from homeassistant.components.repairs import RepairsFlowResult
+    from homeassistant.config_entries import ConfigEntry
     from homeassistant.core import HomeAssistant
 
 
@@ -40,12 +42,35 @@ class PairAgainFlow(ConfirmRepairFlow):
     async def async_step_confirm(
         self, user_input: dict[str, str] | None = None
     ) -> RepairsFlowResult:
-        """Start the flow that asks for the setup code, or for the server's."""
+        """Go on with the flow that asks for the setup code, or for the server's.
+
+        Nothing is mended by that: the issue stays until the lock or the server is back.
+        """
         if user_input is not None and self.data is not None:
             entry = self.hass.config_entries.async_get_entry(str(self.data["entry_id"]))
             if entry is not None:
-                entry.async_start_reauth(self.hass)
+                flow_id = await self._async_reauth(entry)
+                return self.async_abort(
+                    reason="code_wanted", next_flow=(FlowType.CONFIG_FLOW, flow_id)
+                )
         return await super().async_step_confirm(user_input)
+
+    async def _async_reauth(self, entry: ConfigEntry) -> str:
+        """Return the ID of the entry's flow for a new code, begun now if there is none."""
+        for flow in entry.async_get_active_flows(self.hass, {SOURCE_REAUTH}):
+            if flow.get("step_id"):
+                return flow["flow_id"]
+        begun = await self.hass.config_entries.flow.async_init(
+            DOMAIN,
+            context={
+                "source": SOURCE_REAUTH,
+                "entry_id": entry.entry_id,
+                "title_placeholders": {"name": entry.title},
+                "unique_id": entry.unique_id,
+            },
+            data=dict(entry.data),
+        )
+        return begun["flow_id"]
 
 
 async def async_create_fix_flow(

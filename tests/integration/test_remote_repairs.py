@@ -95,9 +95,10 @@ async def test_case_2_a_copied_or_revoked_home_is_told_of_and_connects_anew(
     await ras.verb("gateway revoke", gateway=enrolled.data["gateway"])
     await ras.until(lambda: told(hass, enrolled) == {"server_revoked"})
     result = await fix(hass, ras, enrolled, "server_revoked")
-    assert result["type"] is FlowResultType.CREATE_ENTRY
     (flow,) = enrolled.async_get_active_flows(hass, {"reauth"})
     assert flow["step_id"] == "server_code"
+    assert result["next_flow"] == ("config_flow", flow["flow_id"])
+    assert told(hass, enrolled) == {"server_revoked"}  # until it is connected
     hass.config_entries.flow.async_abort(flow["flow_id"])
     await reenrol(ras, enrolled)
     assert told(hass, enrolled) == set()

@@ -28,10 +28,16 @@ async def test_the_repair_of_a_reset_lock_starts_pairing_again(
     result = await flows.async_init(DOMAIN, data={"issue_id": issue})
     assert result["description_placeholders"] == {"name": entry.title}
     assert not hass.config_entries.flow.async_progress_by_handler(DOMAIN)
-    await flows.async_configure(result["flow_id"], {})
+    result = await flows.async_configure(result["flow_id"], {})
     await world.settle()
     (flow,) = hass.config_entries.flow.async_progress_by_handler(DOMAIN)
     assert flow["context"]["source"] == "reauth"
+    # The dialog goes on with it; nothing is mended yet, and once begun it is begun no second time.
+    assert result["next_flow"] == ("config_flow", flow["flow_id"])
+    assert ir.async_get(hass).async_get_issue(DOMAIN, issue) is not None
+    again = await flows.async_init(DOMAIN, data={"issue_id": issue})
+    again = await flows.async_configure(again["flow_id"], {})
+    assert again["next_flow"] == result["next_flow"]
 
 
 async def test_the_repair_of_a_lock_that_was_removed_meanwhile_does_nothing(
