@@ -13,6 +13,8 @@ from hostile_ras import Parcel, Scene, calendar, hostile, scene
 
 from custom_components.igrs_lock.errors import LedgerNotSavedError
 from custom_components.igrs_lock.ledger import Ledger
+from custom_components.igrs_lock.remote.errors import Unreachable
+from custom_components.igrs_lock.remote.http import RasHttp
 from custom_components.igrs_lock.remote.records import InvitationState
 from custom_components.igrs_lock.remote.wire import MILLIS_MAX
 
@@ -142,3 +144,26 @@ async def test_case_57_what_a_server_refuses_keeps_nothing_else_back(scene: Scen
     ras.tape.clear()
     await scene.afar.until(lambda: told().get(first) == [], 70)
     await scene.afar.until(lambda: {one["user"] for one in ras.said("keys.update")} >= {first}, 15)
+
+
+async def test_case_57_a_list_that_is_refused_is_sent_again_and_stands_for_what_failed(
+    scene: Scene,
+) -> None:
+    ras, front = scene.ras, scene.front.unique_id
+    digest: dict[str, Any] = {"status": 50}
+    ras.answer = lambda message: digest if message["type"] == "site.digest" else None
+    ras.tape.clear()
+    ras.cut()
+    await scene.afar.until(lambda: ras.said("site.digest"), 30)
+    digest = {"match": False}
+    ras.tape.clear()
+    await scene.afar.until(lambda: ras.said("site.sync"), 70)
+    # A proxy that knows no DELETE, for one: what is not reachable any more is out all the same.
+    ras.tape.clear()
+    with patch.object(RasHttp, "remove_lock", side_effect=Unreachable):
+        scene.world.hass.config_entries.async_update_entry(
+            scene.afar.entry, options={"locks": [front]}
+        )
+        await scene.afar.until(lambda: ras.said("site.sync"), 20)
+    listed = ras.said("site.sync")[-1]["locks"]
+    assert [one["device"] for one in listed] == [front]

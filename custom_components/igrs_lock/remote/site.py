@@ -96,12 +96,22 @@ class Site:
     # --- life -----------------------------------------------------------------------------------
 
     async def async_linked(self) -> None:
-        """Compare the lists; then register what waits for it. LinkDown."""
+        """Compare the lists; then register what waits for it. LinkDown.
+
+        What is refused is tried again later: other parts have something to say, too.
+        """
         self._unsure = True
-        async with self._working:
-            await self._async_drop()
-            await self._async_compare()
-        self.async_check_soon(unsure=False)
+        try:
+            async with self._working:
+                await self._async_drop()
+                await self._async_compare()
+        except LinkDown:
+            raise
+        except RemoteError as err:
+            _LOGGER.debug("%s: no list: %s", self._gateway.entry.title, err)
+            self._later(_SLOW)
+        else:
+            self.async_check_soon(unsure=False)
 
     @callback
     def async_home_changed(self) -> None:
@@ -227,17 +237,20 @@ class Site:
         await store.async_save()
 
     async def _async_drop(self) -> None:
-        """Remove locks at the server that are not wanted (7.5). LinkDown, Refused.
+        """Remove locks at the server that are not wanted (7.5). LinkDown, RemoteNotSaved.
 
-        After a restart nobody remembers them: then the list ends them.
+        The list ends them as well: if nobody remembers them after a restart, or this call fails.
         """
         await self._async_take_out()
         for device in sorted(self._dropped):
             try:
                 await self._gateway.http.remove_lock(self._gateway.token(), device)
-            except Refused as err:
-                if err.status is not Status.NOT_FOUND:
-                    raise
+            except LinkDown:
+                raise
+            except RemoteError as err:
+                if not isinstance(err, Refused) or err.status is not Status.NOT_FOUND:
+                    _LOGGER.debug("%s: a lock is not removed: %s", self._gateway.entry.title, err)
+                    self._unsure = True
             self._dropped.discard(device)
 
     async def _async_register(self) -> None:
