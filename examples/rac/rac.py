@@ -24,7 +24,7 @@ from igrs_rac import (
     View,
     read_link,
 )
-from igrs_rac.errors import JammedError, JoinPendingError, StateFileError
+from igrs_rac.errors import JammedError, JoinPendingError, NoSuchLockError
 from igrs_rac.http import Http
 from igrs_rac.joining import mail_code, second_step, sign_in
 from igrs_rac.texts import describe, describe_record, done_text
@@ -40,7 +40,7 @@ OPERATIONS = ("lock", "unlock", "open")
 
 
 def find(memory: Memory, name: str) -> str:
-    """Return the device of a lock by its name or device identifier. Raises StateFileError."""
+    """Return the device of a lock by its name or device identifier. Raises NoSuchLockError."""
     wanted = name.casefold()
     found = [
         device
@@ -49,8 +49,8 @@ def find(memory: Memory, name: str) -> str:
     ]
     if len(found) == 1:
         return found[0]
-    why = "more than one lock has this name: give its number" if found else "there is no such lock"
-    raise StateFileError(f"{why}; see the command locks")
+    why = "more than one has this name: give its number; " if found else ""
+    raise NoSuchLockError(f"{why}see the command locks")
 
 
 async def join(file: Path, link: str, name: str, ca: Path | None) -> int:

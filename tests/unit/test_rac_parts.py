@@ -20,6 +20,7 @@ from igrs_rac.errors import (
     JoinRefusedError,
     JoinWrongError,
     LinkTextError,
+    NoSuchLockError,
     NotJoinedError,
     RacError,
     SecondStepError,
@@ -38,6 +39,7 @@ from igrs_rac.texts import describe, describe_record, done_text
 from igrs_rac.wire import CloseCode, Fields, MalformedError, Message, Status, b64, ulid, unb64
 from ilp import Bolt, Door, ErrorCode, Event, LogRecord, Operation, Result, Source
 from ilp.joining import JoinKeyPair, home_join_keys, is_done_proof, is_join_proof, seal_box
+from rac import find
 from rac_support import SITE, lock_keys
 
 if TYPE_CHECKING:
@@ -394,6 +396,19 @@ def test_a_missing_file_and_a_missing_folder(tmp_path: Path) -> None:
         Memory.load(tmp_path / "none.json")
     with pytest.raises(StateFileError):
         Memory.begin(tmp_path / "none" / "rac.json", read_link(LINK), "Ben")
+
+
+async def test_a_lock_is_found_by_name_and_number(home: Home, memory: Memory) -> None:
+    await go_on_joining(memory, http(home))
+    ((device, keys),) = memory.locks.items()
+    assert find(memory, keys.name.upper()) == find(memory, device.lower()) == device
+    with pytest.raises(NoSuchLockError, match="see the command locks"):
+        find(memory, "Cellar")
+    with pytest.raises(NoSuchLockError):
+        memory.require_keys("C00000000000")
+    memory.locks["C00000000000"] = replace(keys, device="C00000000000")
+    with pytest.raises(NoSuchLockError, match="more than one"):
+        find(memory, keys.name)
 
 
 # --- words

@@ -165,7 +165,7 @@ class Connected:
         self._listeners.append(listener)
 
     def lock(self, device: str) -> RemoteLock:
-        """Return a lock. NotJoinedError; StateFileError when there are no keys for it."""
+        """Return a lock. NotJoinedError; NoSuchLockError when there are no keys for it."""
         self.memory.require_keys(device)
         return self.locks[device]
 

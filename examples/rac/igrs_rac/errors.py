@@ -60,6 +60,10 @@ class StateFileError(NotSentError):
     """The file with this client's keys cannot be used."""
 
 
+class NoSuchLockError(NotSentError):
+    """There is no such lock here."""
+
+
 class NotJoinedError(NotSentError):
     """This client has not joined a home yet."""
 
@@ -144,7 +148,7 @@ class MalformedClosedError(ClosedError):
 
 
 class SignInClosedError(ClosedError):
-    """The session has ended: sign in again."""
+    """The session has ended: sign in again, or ask the home for a new invitation."""
 
     code = CloseCode.SIGN_IN
     lasting = True
@@ -290,7 +294,7 @@ class OutcomeUnknownError(ServerSaysError):
 
 
 class RefusedByHomeError(ServerSaysError):
-    """The home refuses: remote use is not allowed now, or the keys here are old."""
+    """The home refuses: you have no right to this, remote use is not allowed now, or the keys here are old."""
 
     status = Status.REFUSED_BY_HOME
 

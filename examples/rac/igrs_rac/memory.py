@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from ilp import IlpError
 from ilp.joining import INVITATION_SECRET_SIZE, JOIN_PRIVATE_SIZE, JoinKeyPair
 
-from .errors import BoxError, LinkTextError, NotJoinedError, StateFileError, printable
+from .errors import (
+    BoxError,
+    LinkTextError,
+    NoSuchLockError,
+    NotJoinedError,
+    StateFileError,
+    printable,
+)
 from .keys import LOCKS_MAX, NAME_MAX, LockKeys
 from .links import check_address
 from .wire import Fields, MalformedError, b64, read_json
@@ -89,11 +96,11 @@ class Memory:
         return self.stage == JOINED
 
     def require_keys(self, device: str) -> LockKeys:
-        """Return a lock's keys; NotJoinedError, or StateFileError when there are none for it."""
+        """Return a lock's keys; NotJoinedError, or NoSuchLockError when there are none for it."""
         if self.stage == ASKING:
             raise NotJoinedError
         if (keys := self.locks.get(device)) is None:
-            raise StateFileError("there are no keys for this lock")
+            raise NoSuchLockError("no keys for it")
         return keys
 
     def save(self) -> None:
