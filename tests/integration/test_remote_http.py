@@ -87,6 +87,8 @@ def test_an_app_may_be_spoken_to_without_tls() -> None:
         ("https://locks.example/#,", ""),
         ("https://anna@locks.example", ""),
         ("https://locks.example/\n", ""),
+        ("https://locks.example/`**Call+me**`", ""),
+        ("https://locks.example/<b>", ""),
         ("javascript:alert(1)", ""),
         ("", ""),
     ],

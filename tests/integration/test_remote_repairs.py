@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 import pytest
 from homeassistant.components.repairs import repairs_flow_manager
@@ -13,7 +17,9 @@ from igrs_ras.storage.tables import gateways as gateway_rows
 from world import DOMAIN
 
 from custom_components.igrs_lock.diagnostics import async_get_config_entry_diagnostics
+from custom_components.igrs_lock.remote.errors import Unreachable
 from custom_components.igrs_lock.remote.handshake import Down
+from custom_components.igrs_lock.remote.http import RasHttp
 from custom_components.igrs_lock.remote.store import RemoteStore
 
 if TYPE_CHECKING:
@@ -66,8 +72,12 @@ async def reenrol(ras: RasHouse, entry: ConfigEntry[Any]) -> None:
 
 
 async def test_a_server_that_is_away_is_told_of_after_an_hour(
-    hass: HomeAssistant, ras: RasHouse, enrolled: ConfigEntry[Any]
+    hass: HomeAssistant,
+    ras: RasHouse,
+    enrolled: ConfigEntry[Any],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level(logging.INFO)
     assert told(hass, enrolled) == set()
     await ras.stop()
     await ras.let_pass(3500, step=100)
@@ -77,6 +87,10 @@ async def test_a_server_that_is_away_is_told_of_after_an_hour(
     assert not issue(hass, enrolled, "server_unreachable").is_fixable
     await ras.start()
     await ras.within(120, lambda: not told(hass, enrolled))
+    # The log says it once each, however often it was tried.
+    said = [record.getMessage() for record in caplog.records if "custom_components" in record.name]
+    assert len([line for line in said if "is not connected: " in line]) == 1
+    assert said.count(f"{enrolled.title} is back") == 1
     # Switched off nothing is missed.
     await ras.wait(enrolled.runtime_data.async_set_enabled(False))
     await ras.let_pass(4000, step=100)
@@ -242,6 +256,27 @@ async def test_a_public_address_that_nobody_reached_is_told_of(
     ras.server.reach.seen("locks.example")
     await ras.within(660, lambda: not told(hass, entry), step=10)
     assert entry.runtime_data.welcome.reached
+
+
+async def test_what_was_looked_for_before_it_was_switched_off_is_not_told(
+    hass: HomeAssistant, world: World, ras: RasHouse, enrolled: ConfigEntry[Any]
+) -> None:
+    gateway = enrolled.runtime_data
+    gate, asked = asyncio.Event(), asyncio.Event()
+
+    async def slow(_self: RasHttp) -> None:
+        asked.set()
+        await gate.wait()
+        raise Unreachable
+
+    gateway.welcome = replace(gateway.welcome, public_url="", reached=False)
+    with patch.object(RasHttp, "server_info", slow):
+        looking = asyncio.ensure_future(gateway.async_look_public())
+        await ras.until(asked.is_set)
+        await ras.wait(gateway.async_set_enabled(False))
+        gate.set()
+        await ras.wait(looking)
+    assert told(hass, enrolled) == set()
 
 
 async def test_this_homes_own_look_may_be_the_first_at_the_public_address(

@@ -62,6 +62,7 @@ class Gateway:
         """What the server said when the link was made last."""
         self._listeners: list[Callable[[], None]] = []
         self._switching = asyncio.Lock()
+        self._said_gone = False
         self._stopped = False
         self._stops: list[CALLBACK_TYPE] = []
         self.http = _http_of(hass, entry)
@@ -148,6 +149,9 @@ class Gateway:
     async def async_linked(self, welcome: Welcome) -> None:
         """Bring the server in line: the list, then people and what else it does not know yet."""
         self.welcome = welcome
+        if self._said_gone:
+            self._said_gone = False
+            _LOGGER.info("%s is back", self.entry.title)
         self.issues.linked()
         self.async_changed()
         await self.site.async_linked()
@@ -176,6 +180,9 @@ class Gateway:
     def unlinked(self, down: Down) -> None:
         """End what was under way over the link."""
         self._end_parts()
+        if down is not Down.STOPPED and not self._said_gone:
+            self._said_gone = True  # once, however often it is tried again
+            _LOGGER.info("%s is not connected: %s", self.entry.title, down)
         self.issues.unlinked(down)
         self.async_changed()
 
@@ -221,6 +228,8 @@ class Gateway:
                     public_url=info.public_url,
                     reached=bool(info.public_url) and info.reached,
                 )
+        if not self.connected:
+            return  # switched off meanwhile, for one: then nothing is wrong
         self.issues.public_changed()
         self.async_changed()
 
