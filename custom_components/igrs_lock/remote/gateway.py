@@ -228,7 +228,7 @@ class Gateway:
                     public_url=info.public_url,
                     reached=bool(info.public_url) and info.reached,
                 )
-        if not self.connected:
+        if not self.link.connected:
             return  # switched off meanwhile, for one: then nothing is wrong
         self.issues.public_changed()
         self.async_changed()
