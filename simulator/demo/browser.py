@@ -153,6 +153,33 @@ class HomeAssistantPage:
         await finish.click()
         await finish.wait_for(state="detached")
 
+    async def begin_server(self, url: str, code: str) -> None:
+        """Begin to connect a remote access server, up to the step that shows its key."""
+        await self.open_people()
+        await self.page.get_by_role("button", name="Add lock or server").click()
+        await self.dialog.get_by_text("Connect to a remote access server").click()
+        await self.page.get_by_role("textbox", name="Address").fill(url)
+        await self.page.get_by_role("textbox", name="Enrolment code").fill(code)
+        await self.submit()
+        await self.dialog.get_by_text("Is this your server?").wait_for()
+
+    async def connect(self) -> None:
+        """Take the server that is shown, and close the dialog."""
+        await self.page.get_by_role("button", name="Connect", exact=True).click()
+        finish = self.page.get_by_role("button", name="Skip and finish")
+        await finish.click()
+        await finish.wait_for(state="detached")
+
+    async def invite(self, name: str) -> None:
+        """Invite a phone of somebody, up to the step that shows the link."""
+        await self.open_people()
+        row = self.page.locator("ha-config-sub-entry-row").filter(has_text=name).last
+        buttons = row.locator("ha-icon-button:not([slot=trigger])")
+        await buttons.nth(1).click()  # the first one folds the row
+        await self.dialog.get_by_text("Invite a phone", exact=True).click()
+        await self.page.get_by_role("button", name="Make the link").click()
+        await self.dialog.get_by_text(f"The link for {name}").wait_for()
+
     @property
     def dialog(self) -> Locator:
         """The dialog of a flow."""

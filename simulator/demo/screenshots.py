@@ -32,7 +32,7 @@ async def _shoot(page: Page, folder: Path, name: str) -> None:
 
 
 async def take(demo: Demo, folder: Path) -> None:
-    """Pair the demo's lock through the dialog, add people, use it a little, and take the pictures."""
+    """Pair the demo's lock through the dialog, add people, use it a little, connect a server, and take the pictures."""
     simulator = demo.simulator
     lock = simulator.locks[0]
     async with Browser() as browser:
@@ -73,6 +73,7 @@ async def take(demo: Demo, folder: Path) -> None:
         await page.set_viewport_size({"width": 700, "height": 520})
         await home.open_repair(f"The battery of {_NAME} is low")
         await _shoot(page, folder, "repairs")
+        await _remote(demo, home, folder)
 
 
 async def _people(home: HomeAssistantPage, folder: Path) -> None:
@@ -93,6 +94,18 @@ async def _people(home: HomeAssistantPage, folder: Path) -> None:
     await _shoot(page, folder, "person")
 
 
+async def _remote(demo: Demo, home: HomeAssistantPage, folder: Path) -> None:
+    """Connect a server, comparing its key, and invite a phone."""
+    page = home.page
+    await page.set_viewport_size({"width": 620, "height": 460})
+    await home.begin_server(demo.ras.url, (await demo.ras.make_place()).code)
+    await _shoot(page, folder, "server")
+    await home.connect()
+    await page.set_viewport_size({"width": 620, "height": 720})
+    await home.invite("Anna")
+    await _shoot(page, folder, "invitation")
+
+
 _USE: list[tuple[str, dict[str, object]]] = [
     ("turn", {"bolt": "unlocked"}),
     ("door", {"open": True}),
@@ -105,7 +118,7 @@ _USE: list[tuple[str, dict[str, object]]] = [
 
 async def _main(folder: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="igrs-lock-screenshots-") as work:
-        async with Demo(Setup(Path(work), Path(sys.executable), port=0)) as demo:
+        async with Demo(Setup(Path(work), Path(sys.executable), port=0, server=True)) as demo:
             ready = asyncio.Event()
             running = asyncio.create_task(demo.run(ready.set))
             try:
