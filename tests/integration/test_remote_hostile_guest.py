@@ -39,6 +39,32 @@ def ended(scene: Scene, relay: str) -> bool:
     return any(one["relay"] == relay for one in scene.ras.said("relay.end"))
 
 
+async def test_case_63_who_never_falls_silent_gives_way_to_others_far_away(scene: Scene) -> None:
+    ras, ben, back = scene.ras, scene.ben, scene.back.unique_id
+    keys, relay = ben.locks[back].keys, secrets.token_hex(16)
+    nonce = ben.locks[back].nonce()
+    assert nonce is not None
+    session = ClientSession(keys.key, keys.device_id, keys.slot, NonceSource.ADVERTISED, nonce)
+
+    def asked() -> Any:
+        return requests.get_status().at(int(time.time()))
+
+    first = session.open([requests.authenticate(keys.account_id).at(int(time.time())), asked()])
+    await ras.to_home(ras.opening(relay, scene.user(ben), back, part(0, first)))
+    for n in range(1, 6):
+        await scene.afar.play(4)
+        assert not ended(scene, relay)
+        data = {"relay": relay} | part(n, session.seal([asked()]))
+        await ras.to_home(Parcel("relay.data", data, back))
+    await scene.afar.play(0.5)
+    assert not ended(scene, relay)
+    # Anna waits for three seconds, and Ben has just said something.
+    done = await scene.afar.wait(scene.anna.unlock(back))
+    assert not done.already
+    assert ended(scene, relay)
+    assert scene.moved() == [("back", c.OP_UNLOCK)]
+
+
 async def test_case_63_who_opens_without_end_keeps_nobody_else_from_opening(scene: Scene) -> None:
     ras, ben, back = scene.ras, scene.ben, scene.back.unique_id
     for _ in range(9):

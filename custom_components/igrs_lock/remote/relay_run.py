@@ -35,6 +35,8 @@ _NO_SESSION: Final = 10.0
 """As long as a lock's nonce is good: who asked for one and opens nothing is in the way."""
 _YIELD: Final = 5.0
 """Seconds without a message while another person waits for the lock."""
+_SHARED: Final = 15.0
+"""Seconds in all while another person waits: who never falls silent has had their turn."""
 _UNHEARD: Final = 3.0
 """Seconds after which a lock that may have moved its bolt, and says nothing, is doubted."""
 _CODES: Final = {Why.MALFORMED: Status.MALFORMED, Why.FORBIDDEN: Status.REFUSED_BY_HOME}
@@ -270,9 +272,10 @@ class Relay:
 
     def _until(self) -> float:
         idle = _IDLE if self._passage.slot is not None else _NO_SESSION
+        longest = _LONGEST
         if not self._unanswered and self._writes and self._carrier.others_wait(self.person):
-            idle = _YIELD
-        until = min(self._heard_at + idle, self._opened_at + _LONGEST)
+            idle, longest = _YIELD, _SHARED
+        until = min(self._heard_at + idle, self._opened_at + longest)
         return until if self._writes else min(until, self._expires_at)
 
     @callback
