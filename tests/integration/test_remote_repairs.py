@@ -113,9 +113,9 @@ async def test_case_2_a_copied_or_revoked_home_is_told_of_and_connects_anew(
     assert flow["step_id"] == "server_code"
     assert result["next_flow"] == ("config_flow", flow["flow_id"])
     assert told(hass, enrolled) == {"server_revoked"}  # until it is connected
-    hass.config_entries.flow.async_abort(flow["flow_id"])
     await reenrol(ras, enrolled)
     assert told(hass, enrolled) == set()
+    assert not [*enrolled.async_get_active_flows(hass, {"reauth"})]
 
     # Somebody has a copy: this home comes with a number that was used before.
     store = enrolled.runtime_data.store

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from homeassistant.config_entries import SOURCE_REAUTH
 from homeassistant.core import CALLBACK_TYPE, HassJob, HomeAssistant, callback
 from homeassistant.helpers import issue_registry as ir
 from homeassistant.helpers.event import async_call_later
@@ -108,6 +109,9 @@ class ServerIssues:
         self._disarm()
         for issue in _NO_LINK:
             self._delete(issue)
+        hass, entry = self._gateway.hass, self._gateway.entry
+        for flow in [*entry.async_get_active_flows(hass, {SOURCE_REAUTH})]:
+            hass.config_entries.flow.async_abort(flow["flow_id"])  # no code is wanted any more
         welcome = self._gateway.welcome
         if welcome is not None and welcome.public_url and not welcome.reached:
             # This home's own look may be all that is missing.
