@@ -1,7 +1,7 @@
 """The remote access client as a program: `python examples/rac/rac.py --help`. docs/remote-client.md describes it.
 
 Its exit status: 0 done; 2 a wrong command line; 3 nothing was sent, or somebody on the way refused; 4 the lock itself
-refused, so nothing was done; 5 nobody can tell what came of it.
+refused, so nothing was done, or says that it is jammed; 5 nobody can tell what came of it.
 """
 
 import argparse
@@ -36,7 +36,7 @@ DONE, COULD_NOT, REFUSED, UNKNOWN = 0, 3, 4, 5
 JOIN_SECONDS = 20.0
 CONNECT_SECONDS = 15.0
 SETTLE_SECONDS = 5.0  # for the first states to come
-OPERATIONS = ("lock", "unlock", "open")
+NO_LOCKS = "no locks: the home has given none yet, or lets you use none from afar now"
 
 
 def find(memory: Memory, name: str) -> str:
@@ -49,6 +49,8 @@ def find(memory: Memory, name: str) -> str:
     ]
     if len(found) == 1:
         return found[0]
+    if not memory.locks:
+        raise NoSuchLockError(NO_LOCKS)
     why = "more than one has this name: give its number; " if found else ""
     raise NoSuchLockError(f"{why}see the command locks")
 
@@ -65,6 +67,8 @@ async def join(file: Path, link: str, name: str, ca: Path | None) -> int:
     print(f"joined as {memory.person_name or memory.name}")
     for keys in memory.locks.values():
         print(f"{keys.name}: {keys.device}")
+    if not memory.locks:
+        print(NO_LOCKS)
     return DONE
 
 
@@ -116,6 +120,8 @@ async def locks(client: RemoteClient) -> int:
     for device, lock in client.locks.items():
         said = {True: "home connected", False: "home not connected", None: "no remote use"}
         print(f"{lock.keys.name} ({device}): {describe(lock.view)}; the server says: {said[online.get(device)]}")  # fmt: skip
+    if not client.locks:
+        print(NO_LOCKS)
     return DONE
 
 
@@ -203,7 +209,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="rac.py",
         description="Operate the locks of a home from far away. The server in between can read none of it.",
-        epilog="Exit status: 0 done; 2 wrong command; 3 nothing sent, or refused on the way; 4 the lock refused; 5 outcome unknown.",
+        epilog="Exit status: 0 done; 2 wrong command; 3 nothing sent, or refused on the way; 4 the lock refused or is jammed; 5 outcome unknown.",
     )  # fmt: skip
     made.add_argument("--state", type=Path, default=Path("rac.json"), metavar="FILE",
                       help="keys and session; whoever has this file has your keys (rac.json)")  # fmt: skip

@@ -409,6 +409,9 @@ async def test_a_lock_is_found_by_name_and_number(home: Home, memory: Memory) ->
     memory.locks["C00000000000"] = replace(keys, device="C00000000000")
     with pytest.raises(NoSuchLockError, match="more than one"):
         find(memory, keys.name)
+    memory.locks = {}
+    with pytest.raises(NoSuchLockError, match="none yet, or lets you use none"):
+        find(memory, keys.name)
 
 
 # --- words

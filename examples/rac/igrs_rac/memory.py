@@ -100,7 +100,7 @@ class Memory:
         if self.stage == ASKING:
             raise NotJoinedError
         if (keys := self.locks.get(device)) is None:
-            raise NoSuchLockError("no keys for it")
+            raise NoSuchLockError("the home gives no keys for it now")
         return keys
 
     def save(self) -> None:
