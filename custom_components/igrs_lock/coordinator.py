@@ -104,7 +104,7 @@ class IgrsLockCoordinator(PassiveBluetoothDataUpdateCoordinator):
         self.client = LockClient(
             hass, self.address, entry.title, device_id, controller_key(self._key[1])
         )
-        self.client.on_event = self._async_event
+        self.client.on_event = self.async_event
         self.doubt = Doubt(self)
         self.operator = Operator(self)
         self.sync = Sync(hass, self)
@@ -243,7 +243,7 @@ class IgrsLockCoordinator(PassiveBluetoothDataUpdateCoordinator):
     # --- what the lock answers ------------------------------------------------------------------
 
     @callback
-    def _async_event(self, event: StateEvent) -> None:
+    def async_event(self, event: StateEvent) -> None:
         """Take a sealed event."""
         state = self.data
         # Otherwise an advertisement overtook it.

@@ -42,7 +42,7 @@ _PERSON_REFUSALS: Final[dict[Result, type[OperationError]]] = {
     Result.UNKNOWN_ACCOUNT: AccessGoneError,
     Result.DISABLED: AccessSuspendedError,
 }
-_CLOSED: Final = frozenset((Result.OUTSIDE_TIME, Result.UNKNOWN_ACCOUNT, Result.DISABLED))
+CLOSED: Final = frozenset((Result.OUTSIDE_TIME, Result.UNKNOWN_ACCOUNT, Result.DISABLED))
 """With these results a status tells nothing of the door."""
 
 
@@ -235,7 +235,7 @@ class Operator:
         if (error := _PERSON_REFUSALS.get(status.result)) is None:
             return
         coordinator = self._coordinator
-        if status.result in _CLOSED:
+        if status.result in CLOSED:
             coordinator.async_not_done()
         else:
             coordinator.async_answered(status)

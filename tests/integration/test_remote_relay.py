@@ -117,41 +117,77 @@ async def test_on_a_held_connection_it_is_one_message_and_the_homes_session_stay
     assert len(desk.answers(relay)) <= 2
 
 
-async def test_unheard_the_entity_shows_nothing_until_the_lock_itself_tells(
+async def test_the_entity_shows_what_the_lock_says_in_the_relay_though_nothing_is_advertised(
     world: World, lock: TestLock, tenants: Tenants, desk: Desk, anna: Rac
 ) -> None:
     opening = anna.opening(UNLOCK)
     lock.mute = True
     relay = desk.open(anna, opening)
-    await world.advance(1.2)
-    assert (
-        anna.read(desk.answers(relay))[-1] == Event.UNLOCKED
-    )  # sealed for Anna, not for this home
-    assert world.state(lock) == "locked"
-    await world.advance(2)
-    assert world.state(lock) == "unknown"
+    await world.advance(0.3)
+    assert world.state(lock) == "unlocking"
+    await world.advance(1)
+    assert anna.read(desk.answers(relay))[-1] == Event.UNLOCKED
+    assert world.state(lock) == "unlocked"
+    assert tenants.coordinator.changed_by == "Anna"
     desk.say("relay.end", relay=relay, why=0)
     # The log is read at once, whether the lock is heard or not.
     await world.advance(2)
     entry = tenants.coordinator.log.entries[-1]
     assert (entry.event, entry.name) == (Event.UNLOCKED, "Anna")
     lock.mute = False
+    # Locked once more, it does not move: no doubt comes of that.
+    await world.call(lock, "lock")
+    await world.advance(1)
+    lock.mute = True
+    relay = desk.open(anna, anna.opening(LOCK))
+    await world.settle()
+    desk.say("relay.end", relay=relay, why=0)
+    await world.settle()
+    assert world.state(lock) == "locked"
+
+
+async def test_of_an_event_that_is_not_this_slots_the_relay_tells_nothing(
+    world: World, lock: TestLock, tenants: Tenants, desk: Desk, anna: Rac
+) -> None:
+    await world.advance(1)
+    desk.open(anna, anna.opening(STATUS))
+    await world.settle()
+    before = tenants.coordinator.changed_by
+    lock.mute = True
+    lock.core.bolt_sensed(c.BOLT_UNLOCKED)
+    await world.advance(0.5)
+    assert tenants.coordinator.changed_by == before
+    assert world.state(lock) == "locked"  # until it is advertised
+    lock.mute = False
     await world.advance(2)
     assert world.state(lock) == "unlocked"
-    # The same when it ends at once; but what is on its way by its own word is not doubted.
-    for mute, shown in ((True, "unknown"), (False, "unlocking")):
-        await world.call(lock, "lock")
-        await world.advance(1)
-        opening = anna.opening(UNLOCK)
-        lock.mute = mute
-        relay = desk.open(anna, opening)
-        await world.advance(0.3)
-        desk.say("relay.end", relay=relay, why=0)
-        await world.settle()
-        assert world.state(lock) == shown
-        lock.mute = False
-        await world.advance(3)
-        assert world.state(lock) == "unlocked"
+
+
+async def test_unheard_and_unanswered_the_entity_shows_nothing_until_the_lock_itself_tells(
+    world: World, lock: TestLock, tenants: Tenants, desk: Desk, anna: Rac
+) -> None:
+    opening = anna.opening(UNLOCK)
+    lock.mute = True
+    lock.on_notify = lambda _data: None
+    desk.open(anna, opening)
+    await world.advance(1.2)
+    assert world.state(lock) == "locked"
+    await world.advance(2)
+    assert world.state(lock) == "unknown"
+    lock.mute = False
+    await world.advance(2)
+    assert world.state(lock) == "unlocked"
+    lock.on_notify = None
+    # What is on its way by its own word is not doubted.
+    await world.call(lock, "lock")
+    await world.advance(1)
+    relay = desk.open(anna, anna.opening(UNLOCK))
+    await world.advance(0.3)
+    desk.say("relay.end", relay=relay, why=0)
+    await world.settle()
+    assert world.state(lock) == "unlocking"
+    await world.advance(3)
+    assert world.state(lock) == "unlocked"
 
 
 async def test_a_challenge_and_the_nonce_of_an_error_lead_there_too(

@@ -165,6 +165,8 @@ class Passage:
         self._asked = 0
         self._said = False
         self._sessions: list[SessionVerifier] = []
+        self.told: list[Frame] = []
+        """What the lock said last in a session, if the last message was sealed."""
 
     # --- to the lock ----------------------------------------------------------------------------
 
@@ -277,6 +279,7 @@ class Passage:
 
     def from_lock(self, message: bytes) -> bool:
         """Whether a message of the lock is this relay's; what is another session's stays here."""
+        self.told = []
         if not self._said or not message or len(message) > MESSAGE_MAX:
             return False
         try:
@@ -298,7 +301,7 @@ class Passage:
     def _answered(self, message: bytes) -> bool:
         for session in self._sessions:
             try:
-                session.answered(message)
+                self.told = session.answered(message)
             except AuthenticationError:
                 continue
             self._sessions = [session]

@@ -18,6 +18,7 @@ from ..log import DEBOUNCE
 from ..sync import Job
 from .relay_check import Passage, Passed, RelayRefused, Why
 from .relay_limits import Direction
+from .relay_told import async_take_told
 from .tenants import moment, persons_tenant, tenant_of
 from .wire import Status, b64
 
@@ -187,6 +188,8 @@ class Relay:
         self._heard_at = self._loop.time()
         body = {"relay": self.id, "n": n, "data": b64(message), "hash": b64(digest)}
         self._relays.send("relay.data", self.device, body)
+        if self._passage.slot is not None:
+            async_take_told(self.coordinator, self._passage.slot, self._passage.told)
         self._arm()
         return True
 
