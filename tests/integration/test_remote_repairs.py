@@ -119,10 +119,9 @@ async def test_case_2_a_copied_or_revoked_home_is_told_of_and_connects_anew(
 
     # Somebody has a copy: this home comes with a number that was used before.
     store = enrolled.runtime_data.store
-    await ras.wait(hass.config_entries.async_unload(enrolled.entry_id))
     store.n = 0
     await ras.wait(store.async_save())
-    assert await ras.wait(hass.config_entries.async_setup(enrolled.entry_id))
+    assert await ras.wait(hass.config_entries.async_reload(enrolled.entry_id))
     await ras.until(lambda: told(hass, enrolled) == {"server_copied"})
     # After a start it is still so, and nobody connects.
     await ras.wait(hass.config_entries.async_reload(enrolled.entry_id))

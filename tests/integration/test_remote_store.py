@@ -63,7 +63,7 @@ async def test_all_of_it_is_there_after_a_restart(
     before = filled(hass)
     new = RemoteStore(hass, "entry")
     assert {name for name, value in vars(before).items() if value == vars(new)[name]} == {
-        "_hass", "_file", "_removed"
+        "_hass", "_file", "_retired"
     }  # fmt: skip
     await before.async_save()
     assert hass_storage[FILE]["key"] == FILE
@@ -118,6 +118,23 @@ async def test_a_broken_file_switches_remote_access_off(
     fresh = RemoteStore(hass, "entry")
     await fresh.async_load()
     assert fresh.enabled
+
+
+async def test_what_goes_on_behind_a_reload_does_not_overwrite_the_new_record(
+    hass: HomeAssistant, hass_storage: dict[str, Any]
+) -> None:
+    old = filled(hass)
+    await old.async_save()
+    await old.async_retire()
+    new = RemoteStore(hass, "entry")
+    await new.async_load()
+    new.n += 1
+    await new.async_save()
+    undone: list[bool] = []
+    with pytest.raises(RemoteNotSaved):
+        await old.async_save(lambda: undone.append(True))
+    assert undone
+    assert hass_storage[FILE]["data"]["n"] == new.n == old.n + 1
 
 
 async def test_case_42_what_the_disk_does_not_have_is_not_saved(

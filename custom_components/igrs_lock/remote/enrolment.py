@@ -162,6 +162,8 @@ async def async_enrol_anew(hass: HomeAssistant, entry: ServerConfigEntry, offer:
     if loaded:
         await _async_withdraw(entry.runtime_data)
         await hass.config_entries.async_unload(entry.entry_id)
+        store = RemoteStore(hass, entry.entry_id)
+        await store.async_load()
     store.async_begin_anew()
     if unsigned or any(data[key] != entry.data[key] for key in (CONF_SERVER_KEY, CONF_SITE)):
         store.checkpoint = None  # another server did not sign it, and another site is not in it

@@ -62,6 +62,7 @@ async def async_unload_server(hass: HomeAssistant, entry: ServerConfigEntry) -> 
     await gateway.async_stop()
     if not await hass.config_entries.async_unload_platforms(entry, PLATFORMS):
         return False
+    await gateway.store.async_retire()
     if gateway.home.gateways.get(entry.entry_id) is gateway:
         del gateway.home.gateways[entry.entry_id]
     if entry.disabled_by is not None:

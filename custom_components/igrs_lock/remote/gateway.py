@@ -60,6 +60,8 @@ class Gateway:
         self.store = store
         self.welcome: Welcome | None = None
         """What the server said when the link was made last."""
+        self.left_out: set[str] = set()
+        """Locks that were told not to fit into the keys of a phone."""
         self._listeners: list[Callable[[], None]] = []
         self._switching = asyncio.Lock()
         self._said_gone = False

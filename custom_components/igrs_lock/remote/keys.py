@@ -53,8 +53,10 @@ def content(gateway: Gateway, person: Person, phone: bytes, most: int) -> bytes:
         plain = canonical({"person": phone.hex(), "name": person.name, "locks": locks})
         if len(plain) <= most or not locks:
             return plain
-        left_out = locks.pop()
-        _LOGGER.warning("Too many locks for a phone: %s is left out", left_out["device"])
+        left_out = locks.pop()["device"]
+        if left_out not in gateway.left_out:
+            gateway.left_out.add(left_out)
+            _LOGGER.warning("Too many locks for a phone: %s is left out", left_out)
 
 
 def digest(update_key: bytes, plain: bytes) -> str:

@@ -39,7 +39,7 @@ class RemoteStore:
         self._file = f"{DOMAIN}.remote.{entry_id}"
         self._store = self._open()
         self._saving = asyncio.Lock()
-        self._removed = False
+        self._retired = False
         self._reset()
 
     def _reset(self) -> None:
@@ -117,7 +117,7 @@ class RemoteStore:
         """Write it all, or take back what was changed; whether the disk has it."""
         async with self._saving:
             data = self._data()
-            if not self._removed:
+            if not self._retired:
                 await self._store.async_save(data)
                 if await self._async_stored() == data:
                     return True
@@ -126,10 +126,15 @@ class RemoteStore:
             undo()
         return False
 
+    async def async_retire(self) -> None:
+        """Store nothing any more: what is still under way must not overwrite what comes after."""
+        async with self._saving:
+            self._retired = True
+
     async def async_remove(self) -> None:
         """Delete the file: the entry is gone. Nothing is stored any more."""
         async with self._saving:
-            self._removed = True
+            self._retired = True
             await self._store.async_remove()
 
     @callback
