@@ -7,6 +7,7 @@ starts: a dialog that is open in Home Assistant meanwhile keeps a code that work
 
 import asyncio
 import hashlib
+import logging
 import os
 from functools import partial
 from typing import TYPE_CHECKING
@@ -23,8 +24,13 @@ if TYPE_CHECKING:
     from igrs_ras.identity import ServerIdentity
     from igrs_ras.ras import Ras
 
+_LOGGER = logging.getLogger(__name__)
+
 SITE_NAME = "Home"
 CODE_LIFE_MS = 400 * 24 * 3600 * 1000  # until it is used or the server starts anew
+AGAIN_MS = (
+    3600 * 1000
+)  # of a place that a home has: it is offered once more after a start, if the settings say so
 
 
 class AppDiscovery:
@@ -60,7 +66,15 @@ class AppDiscovery:
         port = self._ras.ports.get(Listener.LOCAL)
         if not token or port is None:
             return
-        self._code = await self._ras.store.write(partial(_open_code, self._ras.identity))
+        again = self._ras.settings.offer_place
+        if again:
+            _LOGGER.warning(
+                "offer_place is on: for an hour, the Home Assistant of this machine can take the place of the home that "
+                "has it. Switch it off once it is connected"
+            )
+        self._code = await self._ras.store.write(
+            partial(_open_code, self._ras.identity, again=again)
+        )
         self._running = asyncio.create_task(self._run(token, port))
 
     async def _run(self, token: str, port: int) -> None:
@@ -82,7 +96,9 @@ class AppDiscovery:
         hashed = hashlib.sha256(codes.read(self._code)).digest()
         row = connection.execute(
             select(enrolments.c.hash).where(
-                enrolments.c.hash == hashed, enrolments.c.used.is_(None)
+                enrolments.c.hash == hashed,
+                enrolments.c.used.is_(None),
+                enrolments.c.expires > self._ras.clock.now_ms(),
             )
         ).first()
         return row is not None
@@ -94,16 +110,23 @@ class AppDiscovery:
             await asyncio.gather(self._running, return_exceptions=True)
 
 
-def _open_code(identity: ServerIdentity, transaction: Transaction) -> str | None:
-    """Open a code for the home of this machine; None if one is enrolled."""
-    local = select(gateways.c.id).where(gateways.c.local, gateways.c.revoked.is_(None))
+def _open_code(
+    identity: ServerIdentity, transaction: Transaction, *, again: bool = False
+) -> str | None:
+    """Open a code for the home of this machine; None if one is enrolled.
+
+    With `again` also then, for the same site and an hour: who uses it takes that home's place.
+    """
+    local = select(gateways.c.site).where(gateways.c.local, gateways.c.revoked.is_(None))
     transaction.execute(enrolments.delete().where(enrolments.c.local, enrolments.c.used.is_(None)))
-    if transaction.execute(local).first() is not None:
+    taken: str | None = transaction.execute(local.limit(1)).scalar()
+    if taken is not None and not again:
         return None
     # A site that an earlier start made and nobody took is taken again; or the one whose home gave its place back.
     generation = transaction.execute(select(server.c.generation)).scalar_one()
     site = (
-        transaction.execute(
+        taken
+        or transaction.execute(
             select(sites.c.id)
             .outerjoin(gateways, gateways.c.site == sites.c.id)
             .where(sites.c.name == SITE_NAME, gateways.c.id.is_(None))
@@ -138,7 +161,7 @@ def _open_code(identity: ServerIdentity, transaction: Transaction) -> str | None
             site=site,
             local=True,
             created=transaction.now,
-            expires=transaction.now + CODE_LIFE_MS,
+            expires=transaction.now + (CODE_LIFE_MS if taken is None else AGAIN_MS),
         )
     )
     return codes.write(raw)

@@ -38,6 +38,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     keyfile: str = ""
     trusted_proxies: list[str] = []
     allowed_origins: list[str] = []
+    offer_place: bool = False
     smtp_host: str = ""
     smtp_port: int = 587
     smtp_security: Literal["starttls", "tls", "none"] = "starttls"

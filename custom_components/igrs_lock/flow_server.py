@@ -310,9 +310,27 @@ class ServerSteps(BaseFlow):
         """The place is lost: take a new one, without typing where the app offers it."""
         entry = self._get_reauth_entry()
         self._offer = offer_of(entry)
-        if await self._async_app_again() is not None:
-            return await self.async_step_app_again()
-        return await self.async_step_server_code()
+        if self._offer.app is None:
+            return await self.async_step_server_code()
+        if await self._async_app_again() is None:
+            return await self.async_step_app_waits()
+        return await self.async_step_app_again()
+
+    async def async_step_app_waits(
+        self, user_input: dict[str, Any] | None = None
+    ) -> ConfigFlowResult:
+        """Say how an app is made to offer its place again: nobody can read a code in it."""
+        errors = {}
+        if user_input is not None:
+            if await self._async_app_again() is not None:
+                return await self.async_step_app_again()
+            errors["base"] = "app_offers_nothing"
+        return self.async_show_form(
+            step_id="app_waits",
+            data_schema=vol.Schema({}),
+            errors=errors,
+            description_placeholders=placeholders_of(self._offer),
+        )
 
     async def async_step_app_again(
         self, user_input: dict[str, Any] | None = None
@@ -323,7 +341,7 @@ class ServerSteps(BaseFlow):
         if user_input is not None:
             offer = await self._async_app_again()
             if offer is None:
-                return await self.async_step_server_code()
+                return await self.async_step_app_waits()
             try:
                 await async_enrol_anew(self.hass, self._get_reauth_entry(), offer)
             except FAULTS as err:

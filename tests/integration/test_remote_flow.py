@@ -416,13 +416,14 @@ async def test_a_revoked_home_of_an_app_connects_anew_without_typing(
     await linked(ras, made)
     await ras.verb("gateway revoke", gateway=made.data["gateway"])
     await ras.until(lambda: made.runtime_data.link.down == "revoked")
-    # Without an offer it asks for a code all the same.
+    # Without an offer it says how the app is made to give one.
     desk.announce(None)
     result = await desk.anew(made)
-    assert result["step_id"] == "server_code"
-    hass.config_entries.flow.async_abort(result["flow_id"])
+    assert result["step_id"] == "app_waits"
+    result = await desk.submit(result)
+    assert (result["step_id"], result["errors"]) == ("app_waits", {"base": "app_offers_nothing"})
     desk.announce(await desk.local_code(site=made.data["site"]))
-    result = await desk.anew(made)
+    result = await desk.submit(result)
     assert result["step_id"] == "app_again"
     result = await desk.submit(result)
     assert (result["type"], result["reason"]) == (FlowResultType.ABORT, "server_enrolled_again")
@@ -509,7 +510,7 @@ async def test_what_an_app_took_back_meanwhile_is_said(
     assert result["errors"] == {"base": "wrong_code"}
     desk.message = None
     result = await desk.submit(result)
-    assert result["step_id"] == "server_code"
+    assert result["step_id"] == "app_waits"
     hass.config_entries.flow.async_abort(result["flow_id"])
     await new_key(ras)
     desk.announce("8KNZ-44YW-D3XS-6GJ4")

@@ -10,13 +10,13 @@ from igrs_ras import discovery, wire
 from igrs_ras.api.route import Listener
 from igrs_ras.restore import restored_server
 from igrs_ras.supervisor import TOKEN_VARIABLE
-from peer import Closed, Denied
+from peer import Closed, Denied, Http
 from supervisor_double import TOKEN, Double
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from conftest import Database
+    from conftest import Database, MovedClock
     from igrs_ras.ras import Ras
     from igrs_ras.settings import Settings
 
@@ -102,6 +102,46 @@ async def test_a_home_that_gives_its_place_back_is_offered_one_at_the_same_site(
         await again.enrol((supervisor.message or {})["code"])
         assert again.site == home.site
         await again.connect()
+    finally:
+        await home.close()
+        await again.close()
+
+
+async def test_a_place_that_a_home_has_is_offered_again_for_an_hour_if_the_settings_say_so(
+    supervisor: Double, database: Database, clock: MovedClock, start_ras: Start
+) -> None:
+    ras = await start_ras(make_settings(database))
+    home = Home(f"http://127.0.0.1:{ras.ports[Listener.LOCAL]}")
+    await home.enrol((await supervisor.heard())["code"])
+    await home.close()
+    await eventually(lambda: "code" not in (supervisor.message or {}))
+    await ras.close()
+
+    ras = await start_ras(make_settings(database, offer_place=True))
+    await eventually(lambda: "code" in (supervisor.message or {}))
+    code = (supervisor.message or {})["code"]
+    # Nobody took it within the hour.
+    clock.advance(discovery.AGAIN_MS / 1000 + 1)
+    await eventually(lambda: "code" not in (supervisor.message or {}))
+    late = Home(f"http://127.0.0.1:{ras.ports[Listener.LOCAL]}")
+    with pytest.raises(Denied):
+        await late.enrol(code)
+    await late.close()
+    await ras.close()
+
+    # Somebody takes it after another start: at the same site, and once. The home of before is out.
+    ras = await start_ras(make_settings(database, offer_place=True))
+    await eventually(lambda: "code" in (supervisor.message or {}))
+    url = f"http://127.0.0.1:{ras.ports[Listener.LOCAL]}"
+    home.url, home.http = url, Http(url)
+    again = Home(url)
+    try:
+        await home.connect()
+        await again.enrol((supervisor.message or {})["code"])
+        assert again.site == home.site
+        await again.connect()
+        assert await home.peer.closed == 4403
+        await eventually(lambda: "code" not in (supervisor.message or {}))
     finally:
         await home.close()
         await again.close()

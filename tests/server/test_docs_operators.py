@@ -38,7 +38,10 @@ def test_the_table_of_settings_is_that_of_the_code() -> None:
     real = {}
     for field in msgspec.structs.fields(Settings):
         default = field.default if field.default is not msgspec.NODEFAULT else []
-        real[field.encode_name] = "" if default in ("", []) else str(default)
+        text = str(default)
+        real[field.encode_name] = (
+            "" if default in ("", []) else text.lower() if isinstance(default, bool) else text
+        )
     assert documented == real
     assert f"`{PREFIX}`" in TEXT
 
