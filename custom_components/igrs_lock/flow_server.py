@@ -289,11 +289,7 @@ class ServerSteps(BaseFlow):
                 return self.async_abort(
                     reason="app_taken", description_placeholders={"name": offer.name}
                 )
-            try:
-                await async_enrol_anew(self.hass, entry, again)
-            except FAULTS as err:
-                errors = errors_of(err, schema)
-            else:
+            if not (errors := await self._async_anew(entry, again, schema)):
                 return self.async_abort(reason="server_enrolled_again")
         return self.async_show_form(
             step_id="app_changed",
@@ -303,6 +299,16 @@ class ServerSteps(BaseFlow):
         )
 
     # --- a new code -----------------------------------------------------------------------------
+
+    async def _async_anew(
+        self, entry: ServerConfigEntry, offer: Offer, schema: vol.Schema
+    ) -> dict[str, str]:
+        """Take a new place in an entry; return what kept it from that, for a form."""
+        try:
+            await async_enrol_anew(self.hass, entry, offer)
+        except FAULTS as err:
+            return errors_of(err, schema)
+        return {}
 
     async def async_step_server_reauth(
         self, _user_input: dict[str, Any] | None = None
@@ -342,11 +348,7 @@ class ServerSteps(BaseFlow):
             offer = await self._async_app_again()
             if offer is None:
                 return await self.async_step_app_waits()
-            try:
-                await async_enrol_anew(self.hass, self._get_reauth_entry(), offer)
-            except FAULTS as err:
-                errors = errors_of(err, schema)
-            else:
+            if not (errors := await self._async_anew(self._get_reauth_entry(), offer, schema)):
                 return self.async_abort(reason="server_enrolled_again")
         return self.async_show_form(
             step_id="app_again",
@@ -363,12 +365,8 @@ class ServerSteps(BaseFlow):
         schema = vol.Schema({vol.Required(CONF_CODE): CODE_FIELD})
         errors = {}
         if user_input is not None:
-            try:
-                offer = offer_of(entry, user_input[CONF_CODE])
-                await async_enrol_anew(self.hass, entry, offer)
-            except FAULTS as err:
-                errors = errors_of(err, schema)
-            else:
+            offer = offer_of(entry, user_input[CONF_CODE])
+            if not (errors := await self._async_anew(entry, offer, schema)):
                 return self.async_abort(reason="server_enrolled_again")
         return self.async_show_form(
             step_id="server_code",

@@ -19,9 +19,8 @@ from .flow_server import (
     placeholders_of,
 )
 from .home import lock_names
-from .remote.enrolment import async_enrol_anew, async_look
+from .remote.enrolment import async_look
 from .remote.errors import LinkDown
-from .remote.identity import read_code
 from .remote.wire import unb64
 
 if TYPE_CHECKING:
@@ -154,13 +153,8 @@ class ServerChangeSteps(ServerSteps):
         schema = vol.Schema({vol.Required(CONF_CODE): CODE_FIELD})
         errors = {}
         if user_input is not None:
-            try:
-                read_code(user_input[CONF_CODE])
-                offer = replace(offer, code=user_input[CONF_CODE])
-                await async_enrol_anew(self.hass, entry, offer)
-            except FAULTS as err:
-                errors = errors_of(err, schema)
-            else:
+            offer = replace(offer, code=user_input[CONF_CODE])
+            if not (errors := await self._async_anew(entry, offer, schema)):
                 return self.async_abort(reason="server_enrolled_again")
         return self.async_show_form(
             step_id="server_changed",
