@@ -12,6 +12,8 @@ from simulator.demo.screenshots import take
 if TYPE_CHECKING:
     from playwright.async_api import Page
 
+ROOT = Path(__file__).resolve().parents[2]
+
 
 async def running(demo: Demo) -> asyncio.Task[None]:
     """Let the demo keep its dashboard, as it does for a person."""
@@ -153,12 +155,14 @@ async def test_a_person_with_a_pin_is_added_by_clicks_and_activity_tells_who_cam
 async def test_the_pictures_for_the_documentation_can_be_taken_anew(tmp_path: Path) -> None:
     pictures = tmp_path / "pictures"
     pictures.mkdir()
-    async with Demo(Setup(tmp_path / "demo", Path(sys.executable), port=0)) as demo:
+    async with Demo(Setup(tmp_path / "demo", Path(sys.executable), port=0, server=True)) as demo:
         task = await running(demo)
         await take(demo, pictures)
         task.cancel()
 
-    for name in ("dashboard", "device", "log", "pairing", "person", "repairs", "simulator"):
+    taken = {path.stem for path in (ROOT / "docs" / "images").glob("*.png")}
+    assert {path.stem for path in pictures.iterdir()} == taken
+    for name in taken:
         picture = (pictures / f"{name}.png").read_bytes()
         assert picture.startswith(b"\x89PNG")
         assert len(picture) > 10_000  # an empty page is smaller
