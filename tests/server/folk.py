@@ -46,9 +46,10 @@ class Browser:
         self.address = address
         self.jar: dict[str, str] = {}
         self.set: SimpleCookie = SimpleCookie()  # of the last answer
+        self.headers: dict[str, str] = {}  # besides
 
     async def __call__(self, method: str, path: str, body: Any = None) -> Reply:
-        headers = {"Origin": self.origin}
+        headers = {"Origin": self.origin, **self.headers}
         if self.jar:
             headers["Cookie"] = "; ".join(f"{name}={value}" for name, value in self.jar.items())
         if self.address:
